@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"embed"
 	"encoding/json"
 	"errors"
 	"expvar"
@@ -38,6 +40,9 @@ var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]
 // changes, or clients that are asked to keep their old copy will.
 const taskFormVersion = "1"
 
+//go:embed client/icon.svg client/index.html client/page.css client/page.js client/poll.js
+var clientFiles embed.FS
+
 // What polling costs, at /debug/vars.
 var (
 	polls            = expvar.NewInt("polls")              // answered, with 200 or 304
@@ -63,6 +68,7 @@ func newHandler(store *Store, pollInterval time.Duration) http.Handler {
 	mux.Handle("DELETE /tasks/{taskId}", handler(s.deleteTask))
 	mux.Handle("GET /debug/vars", expvar.Handler())
 	mux.HandleFunc("GET /{$}", page)
+	mux.HandleFunc("GET /client/{file}", page)
 
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(handler(func(http.ResponseWriter, *http.Request) error {
@@ -330,14 +336,11 @@ func checkTask(title, description *string, position *int64) error {
 	return nil
 }
 
-// page answers with the list of routes.
+// page answers with the page, or one of the files that it loads.
 func page(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprint(w, `Short polling. Try:
-
-GET /boards/board-1
-GET /boards/board-1/updates
-GET /boards/board-1/updates?since=2099-01-01T00:00:00Z
-GET /debug/vars
-POST /tasks, PATCH /tasks/{taskId}, DELETE /tasks/{taskId}
-`)
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'self'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-cache") // a rebuilt program shows at once
+	http.ServeFileFS(w, r, clientFiles, "client/"+cmp.Or(r.PathValue("file"), "index.html"))
 }
