@@ -83,6 +83,7 @@ function showTask(/** @type {Task} */ task) {
     return other !== card && (position - task.position || (id > task.id ? 1 : -1)) > 0;
   });
   if (card.parentElement === section.querySelector("ol") && (card.nextElementSibling ?? undefined) === later) return;
+  /** @type {any} */
   const focused = card.contains(document.activeElement) ? document.activeElement : null;
   section.querySelector("ol").insertBefore(card, later ?? null);
   // Moving an element takes the focus from it.
@@ -308,5 +309,5 @@ document.addEventListener("visibilitychange", applyPause);
 window.addEventListener("online", () => users[0].poll());
 
 addUser();
-showKnobs();
+applyPause();
 setInterval(() => { drawMeter(); showStatus(); }, 1000);
