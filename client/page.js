@@ -24,46 +24,49 @@ async function loadLists() {
   byId("name").textContent = data.name;
   document.title = `${data.name}: short polling`;
   byId("board").replaceChildren(...data.lists.map((/** @type {any} */ list) => {
-    const section = byId("list").content.cloneNode(true).firstElementChild;
+    const section = listElement(list.id) ?? byId("list").content.cloneNode(true).firstElementChild;
     section.dataset.id = list.id;
     section.querySelector("h2").textContent = list.name;
-    section.querySelector("input").ariaLabel = `New task in ${list.name}`;
-    section.querySelector("button").ariaLabel = `Add to ${list.name}`;
-    section.querySelector("form").addEventListener("submit", addTask);
+    section.querySelector(".add input").ariaLabel = `New task in ${list.name}`;
+    section.querySelector(".add button").ariaLabel = `Add to ${list.name}`;
+    section.querySelector(".add").onsubmit = addTask;
     return section;
   }));
 }
 
-/** Updates the view. Whatever the source, the rows are newer than what is shown. */
+/** Updates the view: with all tasks of the board, or with those that changed. */
 async function show(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
   const arrived = rows.filter((task) => !task.deleted_at || tasks.has(task.id));
-  const unknownList = rows.some((task) => !listElement(task.list_id));
-  if (source === "board" || unknownList) {
-    await loadLists();
-    if (source === "board") loads++;
-    if (source === "board") tasks.clear();
-    cards.clear();
-    for (const task of tasks.values()) showTask(task);
+  if (source === "board" || rows.some((task) => !listElement(task.list_id))) await loadLists();
+  if (source === "board") {
+    loads++;
+    tasks.clear();
+  }
+  /** @type {any} */
+  const focused = document.activeElement;
+  for (const task of rows) {
+    if (task.deleted_at) tasks.delete(task.id);
+    else tasks.set(task.id, task);
+  }
+  for (const [id, card] of cards) {
+    if (tasks.has(id)) continue;
+    card.remove();
+    cards.delete(id);
   }
   for (const task of rows) {
-    if (task.deleted_at) {
-      tasks.delete(task.id);
-      cards.get(task.id)?.remove();
-      cards.delete(task.id);
-    } else {
-      tasks.set(task.id, task);
-      showTask(task);
-      if (source === "poll") light(cards.get(task.id));
-    }
+    if (!task.deleted_at) showTask(task, source === "poll");
   }
+  arrange();
+  // Moving an element takes the focus from it.
+  if (document.activeElement !== focused) (focused.disabled ? focused.closest(".task").querySelector(".edit") : focused).focus();
   if (source === "poll" && arrived.length > 0) showDelay(arrived);
 }
 
 const listElement = (/** @type {string} */ id) =>
   [...byId("board").children].find((section) => section.dataset.id === id);
 
-/** Draws a task, or draws it anew, in its place: by position, then id. */
-function showTask(/** @type {Task} */ task) {
+/** Draws a task, or draws it anew. One that a poll brought is lit for a moment. */
+function showTask(/** @type {Task} */ task, /** @type {boolean} */ lit) {
   const card = cards.get(task.id) ?? newCard(task.id);
   const section = listElement(task.list_id);
   const [left, right] = [section.previousElementSibling, section.nextElementSibling];
@@ -77,17 +80,24 @@ function showTask(/** @type {Task} */ task) {
     if (what === "Move to") element.disabled = !list;
   }
   card.querySelector("input").ariaLabel = `New title of “${task.title}”`;
+  if (lit) {
+    card.classList.remove("lit");
+    void card.offsetWidth; // or an animation that still runs would not start again
+    card.classList.add("lit");
+  }
+}
 
-  const later = [...section.querySelector("ol").children].find((other) => {
-    const { id, position } = /** @type {Task} */ (tasks.get(other.dataset.id));
-    return other !== card && (position - task.position || (id > task.id ? 1 : -1)) > 0;
-  });
-  if (card.parentElement === section.querySelector("ol") && (card.nextElementSibling ?? undefined) === later) return;
-  /** @type {any} */
-  const focused = card.contains(document.activeElement) ? document.activeElement : null;
-  section.querySelector("ol").insertBefore(card, later ?? null);
-  // Moving an element takes the focus from it.
-  (focused?.disabled ? card.querySelector(".edit") : focused)?.focus();
+/** Puts each card into its list, by position, then id. */
+function arrange() {
+  for (const section of byId("board").children) {
+    const list = section.querySelector("ol");
+    let next = list.firstElementChild;
+    for (const { id } of [...tasks.values()].filter((task) => task.list_id === section.dataset.id)
+      .sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1))) {
+      if (cards.get(id) === next) next = next.nextElementSibling;
+      else list.insertBefore(cards.get(id), next);
+    }
+  }
 }
 
 function newCard(/** @type {string} */ id) {
@@ -96,10 +106,13 @@ function newCard(/** @type {string} */ id) {
   card.dataset.id = id;
   cards.set(id, card);
   const edit = (/** @type {boolean} */ on) => {
+    const elsewhere = !card.contains(document.activeElement) && document.activeElement !== document.body;
     title.hidden = on;
     form.hidden = !on;
-    card.querySelector(on ? "input" : ".edit").focus();
+    if (!elsewhere) card.querySelector(on ? "input" : ".edit").focus();
   };
+  form.onsubmit = (/** @type {Event} */ event) =>
+    submit(event, (title) => write("PATCH", id, { title }), () => edit(false));
   card.querySelector(".left").addEventListener("click", () => move(id, "previousElementSibling"));
   card.querySelector(".right").addEventListener("click", () => move(id, "nextElementSibling"));
   card.querySelector(".delete").addEventListener("click", () => deleteTask(id));
@@ -110,18 +123,7 @@ function newCard(/** @type {string} */ id) {
   form.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Escape") edit(false);
   });
-  form.addEventListener("submit", async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    if (await write("PATCH", id, { title: form.title.value.trim() })) edit(false);
-  });
   return card;
-}
-
-/** Lights a card for a moment: this is what a poll brought. */
-function light(/** @type {any} */ card) {
-  card.classList.remove("lit");
-  void card.offsetWidth; // or an animation that still runs would not start again
-  card.classList.add("lit");
 }
 
 // --- Writes --------------------------------------------------------------------
@@ -144,20 +146,34 @@ async function write(/** @type {string} */ method, /** @type {string} */ id, /**
   byId("problem").textContent = "";
   try {
     const { data } = await request(method, id ? `/tasks/${encodeURIComponent(id)}` : "/tasks", body);
-    if (data) await users[0].apply([data], "write");
+    if (data) users[0].apply([data], "write").catch(() => {}); // then the next poll shows it
     return true;
   } catch (e) {
     const { name, message } = /** @type {Error} */ (e);
-    byId("problem").textContent = name === "Error" ? `Not saved: ${message}.` : "Not saved: the server can't be reached. Try again.";
+    byId("problem").textContent = name === "Error" ? `Not saved: ${message}.` : "No answer from the server: it may or may not be saved.";
     return false;
   }
 }
 
-async function addTask(/** @type {any} */ event) {
+/**
+ * Saves the title of a form, once however often it is sent. What is typed in the meantime stays.
+ * @param {any} event
+ * @param {(title: string) => Promise<boolean>} save
+ * @param {() => void} done
+ */
+async function submit(event, save, done) {
   event.preventDefault();
-  const form = event.target;
-  const list_id = form.closest("section").dataset.id;
-  if (await write("POST", "", { list_id, title: form.title.value.trim() })) form.reset();
+  const { title, lastElementChild: button } = event.target;
+  const typed = title.value;
+  button.disabled = true; // also stops the Enter key
+  if (await save(typed.trim()) && title.value === typed) done();
+  button.disabled = false;
+  if (document.activeElement === document.body) title.focus(); // the button had it
+}
+
+function addTask(/** @type {any} */ event) {
+  const form = event.target, list_id = form.closest("section").dataset.id;
+  return submit(event, (title) => write("POST", "", { list_id, title }), () => form.reset());
 }
 
 function move(/** @type {string} */ id, /** @type {"previousElementSibling" | "nextElementSibling"} */ direction) {
@@ -168,8 +184,8 @@ async function deleteTask(/** @type {string} */ id) {
   const section = cards.get(id).closest("section");
   const task = /** @type {Task} */ (tasks.get(id));
   if (!await write("DELETE", id)) return;
-  show([{ ...task, deleted_at: "now" }], "write"); // the next poll has the real one
-  section.querySelector(".add input").focus();
+  await show([{ ...task, deleted_at: "now" }], "write"); // at once; the next poll brings the real row
+  if (document.activeElement === document.body) section.querySelector(".add input").focus();
 }
 
 // --- The meter -------------------------------------------------------------------
@@ -179,7 +195,7 @@ let [polls, nothing, bytes] = [0, 0, 0];
 let marks = [];
 let failure = "", retryAt = 0; // why the last poll failed, and when the next comes, as in Date.now()
 
-/** Counts a poll of any user. */
+/** Counts a poll of any user. One that brought only what this page had written itself is one for nothing. */
 function count(/** @type {{changes: number, error?: Error}} */ { changes, error }) {
   marks.push({ at: Date.now(), kind: error ? "failed" : changes > 0 ? "changes" : "nothing" });
   if (!error) polls++;
@@ -268,6 +284,7 @@ function addUser() {
     showKnobs();
     showStatus();
   });
+  if (secondsTouched) user.every(Number(byId("seconds").value));
   users.push(user);
 }
 
@@ -295,7 +312,6 @@ byId("users").addEventListener("change", () => {
   const wanted = Number(byId("users").value);
   for (const user of users.splice(wanted)) user.pause();
   while (users.length < wanted) addUser();
-  if (secondsTouched) for (const user of users) user.every(Number(byId("seconds").value));
   applyPause();
 });
 byId("pause").addEventListener("click", () => { paused = !paused; applyPause(); });
@@ -306,7 +322,6 @@ byId("reset").addEventListener("click", () => {
 });
 byId("knobs").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
 document.addEventListener("visibilitychange", applyPause);
-window.addEventListener("online", () => users[0].poll());
 
 addUser();
 applyPause();

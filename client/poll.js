@@ -19,12 +19,18 @@ export function startPolling(url, onChange, onPoll = () => {}) {
   /** @type {string | null} */
   let since = null; // the cursor: the last timestamp whose rows were applied
   let advised = 5, chosen = 0; // seconds
-  let failures = 0, running = false, paused = false, timer = 0;
+  let failures = 0, notBefore = 0, running = false, paused = false, timer = 0;
+  let queue = Promise.resolve(0);
   /** @type {Map<string, string>} */
   const seen = new Map(); // the updated_at of the copy at hand, by id
 
+  /** Applies rows, those of a poll and of a write one after the other. Returns how many were news. */
+  function apply(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
+    return queue = queue.catch(() => 0).then(() => applyNow(rows, source));
+  }
+
   /** Applies the rows that are newer than the copy at hand, so that repeats do no harm. */
-  async function apply(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
+  async function applyNow(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
     if (source === "board") seen.clear();
     const changed = rows.filter((task) => task.updated_at > (seen.get(task.id) ?? ""));
     if (changed.length > 0 || source === "board") await onChange(changed, source);
@@ -54,27 +60,28 @@ export function startPolling(url, onChange, onPoll = () => {}) {
       failures = 0;
     } catch (e) {
       error = /** @type {Error} */ (e);
-      seconds = (chosen || advised) * 2 ** ++failures; // leave it time to recover
+      const normal = chosen || advised;
+      seconds = Math.max(normal, Math.min(60, normal * 2 ** ++failures)); // leave it time to recover
     }
     running = false;
     // Jitter, or all clients of a restarted server would come back in step.
-    const waitMs = 1000 * Math.max(retryAfter, Math.min(60, seconds * (0.9 + 0.2 * Math.random())));
+    const waitMs = 1000 * Math.max(seconds * (0.9 + 0.2 * Math.random()), retryAfter * (1 + 0.1 * Math.random()));
+    notBefore = retryAfter > 0 ? Date.now() + waitMs : 0;
     schedule(waitMs);
     onPoll({ changes, error, waitMs });
   }
 
   function schedule(/** @type {number} */ waitMs) {
     clearTimeout(timer);
-    if (!running && !paused) timer = setTimeout(poll, waitMs);
+    if (!running && !paused) timer = setTimeout(poll, Math.max(waitMs, notBefore - Date.now()));
   }
 
-  poll();
+  schedule(0);
   return {
     apply, // for a write's answer, as "write"; it must not move the cursor
-    poll, // at once
     advised: () => advised,
     pause() { paused = true; clearTimeout(timer); },
-    resume() { if (paused) { paused = false; poll(); } },
+    resume() { if (paused) { paused = false; schedule(0); } },
     /** Polls every so many seconds from now on; 0 is what the server advises. */
     every(/** @type {number} */ seconds) { chosen = seconds; schedule(1000 * (chosen || advised) * Math.random()); },
   };
