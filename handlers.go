@@ -25,7 +25,7 @@ const (
 	maxBodyBytes             = 64 << 10
 	maxTitleCharacters       = 200
 	maxDescriptionCharacters = 10_000
-	maxPosition              = 1<<53 - 1 // the largest whole number that JavaScript holds exactly
+	maxPosition              = 1_000_000_000 // far from where JavaScript loses count of appended tasks
 )
 
 // timestampForm is the one form of an instant, for time.Time.Format. It is that
@@ -135,8 +135,8 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	json.NewEncoder(w).Encode(body) // fails if the client has gone, who then need not know
 }
 
-// data is the body of every answer that is not an error.
-type data struct {
+// answer is the body of every answer that is not an error.
+type answer struct {
 	Data      any    `json:"data"`
 	Timestamp string `json:"timestamp,omitempty"` // in the answer to a poll
 }
@@ -182,13 +182,13 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) (err error) {
 	if len(tasks) == 0 {
 		pollsEmpty.Add(1)
 	}
-	writeJSON(w, http.StatusOK, data{tasks, timestamp})
+	writeJSON(w, http.StatusOK, answer{Data: tasks, Timestamp: timestamp})
 	return nil
 }
 
 // parseSince returns the since of a query in timestampForm, rounded down to the
-// millisecond, or "" if there is none. It takes what RFC 3339 allows, with any
-// offset, and returns a clientError for anything else.
+// millisecond, or "" if there is none. It takes what RFC 3339 allows but for leap
+// seconds, which Go's time does not have, and returns a clientError for the rest.
 func parseSince(rawQuery string) (string, error) {
 	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would drop a broken since
 	since := query.Get("since")
@@ -207,19 +207,22 @@ func parseSince(rawQuery string) (string, error) {
 	}
 	if t = t.UTC(); t.Year() > 9999 {
 		// An offset can lead into the year 10000, which as text comes before 2026.
+		// (The year -1, at the other edge, comes first as text as well.)
 		return "9999-12-31T23:59:59.999Z", nil
 	}
 	return t.Format(timestampForm), nil
 }
 
 // matchesETag reports whether an If-None-Match header names etag by the weak
-// comparison of RFC 9110, section 13.1.2. Splitting at commas is safe, although
-// a tag may contain one: no part of such a tag has both its quotes.
+// comparison of RFC 9110, section 13.1.2, or is *. Splitting at commas is safe,
+// although a tag may contain one: no part of such a tag has both its quotes.
 func matchesETag(ifNoneMatch []string, etag string) bool {
 	for _, line := range ifNoneMatch {
+		if line == "*" {
+			return true
+		}
 		for tag := range strings.SplitSeq(line, ",") {
-			tag = strings.Trim(tag, " \t")
-			if tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/") {
+			if strings.TrimPrefix(strings.Trim(tag, " \t"), "W/") == strings.TrimPrefix(etag, "W/") {
 				return true
 			}
 		}
@@ -234,7 +237,7 @@ func (s *server) board(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-cache")
-	writeJSON(w, http.StatusOK, data{Data: board})
+	writeJSON(w, http.StatusOK, answer{Data: board})
 	return nil
 }
 
@@ -250,7 +253,7 @@ func (s *server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, data{Data: task})
+	writeJSON(w, http.StatusCreated, answer{Data: task})
 	return nil
 }
 
@@ -269,7 +272,7 @@ func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, data{Data: task})
+	writeJSON(w, http.StatusOK, answer{Data: task})
 	return nil
 }
 

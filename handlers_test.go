@@ -248,17 +248,17 @@ func TestWrites(t *testing.T) {
 		},
 		{
 			name: "another list with a position", method: "PATCH", path: "/tasks/task-1",
-			body: `{"list_id":"list-3","position":9007199254740991}`,
-			want: Task{ID: "task-1", ListID: "list-3", Title: "Renamed", Position: 9007199254740991},
+			body: `{"list_id":"list-3","position":1000000000}`,
+			want: Task{ID: "task-1", ListID: "list-3", Title: "Renamed", Position: 1000000000},
 		},
 		{
 			name: "create behind the last position", method: "POST", path: "/tasks",
 			body: `{"list_id":"list-3","title":"Last"}`,
-			want: Task{ListID: "list-3", Title: "Last", Position: 9007199254740992},
+			want: Task{ListID: "list-3", Title: "Last", Position: 1000000001},
 		},
 		{
 			name: "delete", method: "DELETE", path: "/tasks/task-1",
-			want: Task{ID: "task-1", ListID: "list-3", Title: "Renamed", Position: 9007199254740991},
+			want: Task{ID: "task-1", ListID: "list-3", Title: "Renamed", Position: 1000000000},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -355,6 +355,7 @@ func TestConditionalPoll(t *testing.T) {
 		{name: "old", method: "GET", ifNoneMatch: old, want: 200},
 		{name: "old, HEAD", method: "HEAD", ifNoneMatch: old, want: 200},
 		{name: "without quotes", method: "GET", ifNoneMatch: strings.Trim(now, `W/"`), want: 200},
+		{name: "any inside another", method: "GET", ifNoneMatch: `"a,*,b"`, want: 200},
 		{name: "inside another", method: "GET", ifNoneMatch: `"a` + strings.Trim(now, `W/`) + `"`, want: 200},
 		{name: "another form of the JSON", method: "GET", ifNoneMatch: strings.Replace(now, `W/"1`, `W/"0`, 1), want: 200},
 		{name: "none", method: "GET", ifNoneMatch: "", want: 200},
@@ -430,7 +431,7 @@ func TestErrors(t *testing.T) {
 		{name: "negative position", method: "PATCH", path: "/tasks/task-1", body: `{"position":-1}`, status: 400, want: "whole number"},
 		{name: "fractional position", method: "PATCH", path: "/tasks/task-1", body: `{"position":1.5}`, status: 400, want: "whole number"},
 		{name: "position as text", method: "PATCH", path: "/tasks/task-1", body: `{"position":"1"}`, status: 400, want: "whole number"},
-		{name: "position beyond JavaScript", method: "PATCH", path: "/tasks/task-1", body: `{"position":9007199254740992}`, status: 400, want: "whole number"},
+		{name: "position beyond the limit", method: "PATCH", path: "/tasks/task-1", body: `{"position":1000000001}`, status: 400, want: "whole number"},
 		{name: "position beyond int64", method: "PATCH", path: "/tasks/task-1", body: `{"position":9223372036854775808}`, status: 400, want: "whole number"},
 		{name: "to an unknown list", method: "PATCH", path: "/tasks/task-1", body: `{"list_id":"none"}`, status: 400, want: "list_id"},
 		{name: "to another board's list", method: "PATCH", path: "/tasks/task-1", body: `{"list_id":"list-9"}`, status: 400, want: "list_id"},
@@ -527,6 +528,9 @@ func TestShell(t *testing.T) {
 		{name: "another id", statement: `UPDATE tasks SET id = 'task-0' WHERE id = 'task-2'`, wantErr: "insert a new task instead"},
 		{name: "no list", statement: `INSERT INTO tasks (id, list_id, title) VALUES ('lost', 'none', 'x')`, wantErr: "existing list"},
 		{name: "list to another board", statement: `UPDATE lists SET board_id = 'board-2', position = 1 WHERE id = 'list-1'`, wantErr: "insert a new list instead"},
+		{name: "list replaced", statement: `REPLACE INTO lists (id, board_id, name, position) VALUES ('list-1', 'board-2', 'x', 1)`, wantErr: "new id"},
+		{name: "list added in another's place", statement: `REPLACE INTO lists (id, board_id, name, position) VALUES ('list-4', 'board-1', 'New', 0)`},
+		{name: "position beyond JavaScript", statement: `UPDATE tasks SET position = 9007199254740992 WHERE id = 'task-2'`, wantErr: "CHECK constraint failed"},
 		{name: "list with tasks goes", statement: `DELETE FROM lists WHERE id = 'list-1'`, wantErr: "set deleted_at on its tasks instead"},
 		{name: "instant of another form", statement: `UPDATE tasks SET deleted_at = datetime('now') WHERE id = 'task-2'`, wantErr: "CHECK constraint failed"},
 		{name: "cursor of another form", statement: `UPDATE boards SET updated_at = datetime('now') WHERE id = 'board-1'`, wantErr: "CHECK constraint failed"},
@@ -1045,6 +1049,10 @@ func TestStartErrors(t *testing.T) {
 	if _, err := openShell(t, filepath.Join(dir, "other.db")).Exec(`CREATE TABLE tasks (id INTEGER PRIMARY KEY, name TEXT)`); err != nil {
 		t.Fatal(err)
 	}
+	other, err := os.ReadFile(filepath.Join(dir, "other.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name string
 		args []string
@@ -1055,6 +1063,7 @@ func TestStartErrors(t *testing.T) {
 		{name: "a folder", args: []string{"-db", dir}, want: "unable to open database file"},
 		{name: "no database", args: []string{"-db", filepath.Join(dir, "text.db")}, want: "not a database"},
 		{name: "another schema", args: []string{"-db", filepath.Join(dir, "other.db")}, want: "another program"},
+		{name: "stray argument", args: []string{"other.db"}, want: "unexpected argument"},
 		{name: "interval too short", args: []string{"-interval", "500ms"}, want: "whole seconds"},
 		{name: "interval with a fraction", args: []string{"-interval", "1500ms"}, want: "whole seconds"},
 	} {
@@ -1072,6 +1081,9 @@ func TestStartErrors(t *testing.T) {
 				t.Errorf("shortpoll %q printed %q, want one line with %q", args, got, test.want)
 			}
 		})
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "other.db")); err != nil || !bytes.Equal(after, other) {
+		t.Errorf("the other program's database was changed (%v)", err)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// busyTimeout is how long a write waits for the database.
+// busyTimeout is how long a write waits for the database, before it fails.
 const busyTimeout = 5 * time.Second
 
 func main() {
@@ -33,6 +33,9 @@ func run() (err error) {
 	path := flag.String("db", "taskboard.db", "database `file`, created if it is not there")
 	interval := flag.Duration("interval", 5*time.Second, "polling interval that clients are advised, in whole seconds")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; -help shows the flags", flag.Arg(0))
+	}
 	if *interval < time.Second || *interval%time.Second != 0 {
 		return fmt.Errorf("-interval is %v; it must be whole seconds, at least 1s", *interval)
 	}

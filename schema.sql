@@ -3,6 +3,7 @@
 -- Every instant is text in one form, 2026-11-24T10:45:00.123Z, so that
 -- comparing text is comparing time. The CHECKs refuse any other form:
 -- datetime('now') has a space where this form has a T, and sorts before it.
+-- (tasks.updated_at needs no CHECK: a trigger writes it over.)
 
 PRAGMA application_id = 0x706F6C6C; -- "poll": Open refuses files without it
 
@@ -12,7 +13,7 @@ CREATE TABLE IF NOT EXISTS boards (
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
   -- The instant of the last change to any task of the board: the cursor that
-  -- pollers send back as since. Only the trigger task_updated moves it.
+  -- pollers send back as since. Leave it to the trigger task_updated.
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (updated_at IS strftime('%Y-%m-%dT%H:%M:%fZ', updated_at))
 ) STRICT;
@@ -21,16 +22,20 @@ CREATE TABLE IF NOT EXISTS lists (
   id       TEXT PRIMARY KEY,
   board_id TEXT NOT NULL REFERENCES boards (id),
   name     TEXT NOT NULL,
-  position INTEGER NOT NULL,
-  UNIQUE (board_id, position) -- also the index that gives a board's lists in order
+  position INTEGER NOT NULL
 ) STRICT;
+
+-- A board's lists in order. UNIQUE, which it is by the id anyway, tells the
+-- planner that what comes in this order needs no sorting.
+CREATE UNIQUE INDEX IF NOT EXISTS lists_in_order ON lists (board_id, position, id);
 
 CREATE TABLE IF NOT EXISTS tasks (
   id          TEXT PRIMARY KEY,
   list_id     TEXT NOT NULL REFERENCES lists (id),
   title       TEXT NOT NULL,
   description TEXT NOT NULL DEFAULT '',
-  position    INTEGER NOT NULL DEFAULT 0,
+  position    INTEGER NOT NULL DEFAULT 0
+              CHECK (position BETWEEN 0 AND 9007199254740991), -- what JavaScript holds exactly
   created_at  TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
               CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
   updated_at  TEXT NOT NULL DEFAULT '', -- set by the trigger task_updated
@@ -100,13 +105,21 @@ CREATE TRIGGER IF NOT EXISTS list_move_guard BEFORE UPDATE OF id, board_id ON li
   SELECT RAISE(ABORT, 'a list keeps its id and its board: insert a new list instead');
 END;
 
+CREATE TRIGGER IF NOT EXISTS list_insert_guard BEFORE INSERT ON lists
+WHEN EXISTS (SELECT 1 FROM lists WHERE id = NEW.id)
+BEGIN
+  SELECT RAISE(ABORT, 'a new list needs a new id: UPDATE a list that is there instead');
+END;
+
 -- The demo board. Tasks are never removed, so a table without one is new.
 INSERT OR IGNORE INTO boards (id, name) VALUES ('board-1', 'Demo board');
 
-INSERT OR IGNORE INTO lists (id, board_id, name, position) VALUES
+INSERT INTO lists (id, board_id, name, position)
+SELECT * FROM (VALUES
   ('list-1', 'board-1', 'To do', 0),
   ('list-2', 'board-1', 'In progress', 1),
-  ('list-3', 'board-1', 'Done', 2);
+  ('list-3', 'board-1', 'Done', 2))
+WHERE NOT EXISTS (SELECT 1 FROM tasks);
 
 INSERT INTO tasks (id, list_id, title, position)
 SELECT * FROM (VALUES

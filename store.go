@@ -72,15 +72,15 @@ SELECT t.id, t.list_id, t.title, t.description, t.position,
        t.created_at, t.updated_at, coalesce(t.deleted_at, '')
 FROM tasks t `
 
-// A prepared statement saves only what it need not do again. With the plain
-// l.board_id = ? SQLite's planner looks at the value, so that the driver, which
-// clears the values after each use, makes it plan the join anew at every poll:
-// three times the work, see BenchmarkQuery. It can't look into (SELECT ?).
+// Why (SELECT ?) and not plain ?: in a join, SQLite's planner looks at the value
+// of l.board_id = ?, and plans anew when the value changes. The driver clears the
+// values after each use, so a prepared statement would be planned anew at every
+// poll, at twice the cost (BenchmarkQuery). It can't look into a subquery.
 const (
 	boardTasksQuery = selectTasks + `
 JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
-ORDER BY l.position, t.position, t.id`
+ORDER BY l.position, l.id, t.position, t.id`
 
 	changedTasksQuery = selectTasks + `
 JOIN lists l ON t.list_id = l.id
@@ -91,7 +91,7 @@ ORDER BY t.updated_at`
 const (
 	timestampQuery = `SELECT updated_at FROM boards WHERE id = ?`
 	boardQuery     = `SELECT id, name FROM boards WHERE id = ?`
-	listsQuery     = `SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position`
+	listsQuery     = `SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`
 	taskQuery      = selectTasks + `WHERE t.id = ?`
 
 	createTaskQuery = `
@@ -127,9 +127,10 @@ const applicationID = 0x706F6C6C
 
 // Store keeps boards in an SQLite file. It is safe for concurrent use.
 //
-// Its methods take no context: a query is over before a cancellation could
-// arrive, and a write that has begun is worth finishing. The busy timeout given
-// to Open bounds each of them.
+// Its methods take no context. A query is over in microseconds, and having one to
+// watch costs the driver half as much again; a write that has begun is worth
+// finishing. The busy timeout given to Open bounds each wait for SQLite's lock,
+// and that of a write for the writes before it.
 type Store struct {
 	// SQLite has one writer at a time. Giving writers a pool of one connection
 	// makes them queue here, and leaves the others to the readers when another
@@ -161,15 +162,20 @@ func (s *Store) open(path string) error {
 	if err != nil {
 		return err
 	}
-	// Pragmas belong into the data source name: sent with Exec, they would
-	// reach one connection of the pool. Readers go on while a write commits
-	// (WAL), and a change that a poller saw survives a power cut (FULL).
-	source := fmt.Sprintf("file:%s?_journal_mode=WAL&_synchronous=FULL&_foreign_keys=on&_busy_timeout=%d",
+	// Pragmas of a connection belong into the data source name: sent with Exec,
+	// they would reach one of the pool. With FULL, a change that a poller has
+	// seen survives a power cut.
+	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), s.busyTimeout.Milliseconds())
 	if s.writer, err = s.connect(source+"&_txlock=immediate", 1); err != nil {
 		return err
 	}
 	if err := s.createSchema(); err != nil {
+		return err
+	}
+	// With a write-ahead log, readers go on while a write commits. That is a
+	// property of the file, and set only now that the file is known to be ours.
+	if _, err := s.writer.Exec("PRAGMA journal_mode = WAL"); err != nil {
 		return err
 	}
 	if s.reader, err = s.connect(source+"&_query_only=on", readConnections); err != nil {
@@ -250,6 +256,7 @@ func (s *Store) Close() error {
 func isBusy(err error) bool {
 	var sqliteErr sqlite3.Error
 	return errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, sql.ErrTxDone) || // rolled back at the deadline
 		errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrBusy
 }
 
@@ -365,7 +372,7 @@ func (s *Store) write(id string, statement *sql.Stmt, args ...any) (Task, error)
 	result, err := tx.Stmt(statement).Exec(args...)
 	var sqliteErr sqlite3.Error
 	if errors.As(err, &sqliteErr) && sqliteErr.ExtendedCode == sqlite3.ErrConstraintTrigger {
-		return Task{}, ErrNoList // what the guards in schema.sql refuse
+		return Task{}, ErrNoList // all that the guards in schema.sql can refuse of our statements
 	}
 	if err != nil {
 		return Task{}, err
