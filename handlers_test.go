@@ -217,9 +217,9 @@ func TestWrites(t *testing.T) {
 			want: Task{ListID: "list-2", Title: "<b>Tea</b> & ☕", Description: "two\nlines", Position: 1},
 		},
 		{
-			name: "create with 200 characters", method: "POST", path: "/tasks",
-			body: `{"list_id":"list-2","title":"` + strings.Repeat("ü", 200) + `"}`,
-			want: Task{ListID: "list-2", Title: strings.Repeat("ü", 200), Position: 2},
+			name: "create with the most characters", method: "POST", path: "/tasks",
+			body: `{"list_id":"list-2","title":"` + strings.Repeat("ü", 200) + `","description":"` + strings.Repeat("ü", 10_000) + `"}`,
+			want: Task{ListID: "list-2", Title: strings.Repeat("ü", 200), Description: strings.Repeat("ü", 10_000), Position: 2},
 		},
 		{
 			name: "rename", method: "PATCH", path: "/tasks/task-1",
@@ -667,14 +667,15 @@ func differences(a, b map[string]Task) (n int) {
 	return n
 }
 
-// TestLockedDatabase holds the write lock, as another process would.
+// TestLockedDatabase holds the strictest lock there is, as another process would.
+// With a write-ahead log it does not keep readers out.
 func TestLockedDatabase(t *testing.T) {
 	url, path := newServer(t)
 	lock, err := openShell(t, path).Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lock.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil {
+	if _, err := lock.ExecContext(t.Context(), `BEGIN EXCLUSIVE`); err != nil {
 		t.Fatal(err)
 	}
 	// More writers than connections, none of which may be kept from a poll.
