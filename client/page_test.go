@@ -491,6 +491,29 @@ func TestMeter(t *testing.T) {
 	b.wait(`parseFloat(document.querySelector("#bytes").textContent) > 10`)
 }
 
+// TestHiddenPage hides the page, which must then not poll, and shows it again,
+// which must make it poll at once.
+func TestHiddenPage(t *testing.T) {
+	t.Parallel()
+	b := open(t, startServer(t))
+	b.waitForLists(demoTasks)
+	b.wait(`Number(document.querySelector("#polls").textContent) >= 2`)
+	hide := func(hidden bool) {
+		b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
+			document.dispatchEvent(new Event("visibilitychange"))`, hidden))
+	}
+	hide(true)
+	b.run(`window.hiddenAt = Date.now(); window.most = Number(document.querySelector("#polls").textContent) + 1`) // one may be under way
+	b.wait(`Date.now() > window.hiddenAt + 3500`)                                                                 // the interval is 1 s
+	if got := b.run(`return Number(document.querySelector("#polls").textContent) <= window.most`); got != "true" {
+		t.Error("the page polls while it is hidden")
+	}
+	b.set("#seconds", 60)
+	b.click("#reset")
+	hide(false)
+	b.wait(`document.querySelector("#polls").textContent === "1"`)
+}
+
 // TestFaults puts a proxy between browser and server, and has it misbehave.
 func TestFaults(t *testing.T) {
 	t.Parallel()
