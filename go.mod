@@ -1,5 +1,5 @@
 module shortpoll
 
-go 1.25
+go 1.26
 
 require github.com/mattn/go-sqlite3 v1.14.53

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"embed"
 	"encoding/json"
@@ -10,65 +9,52 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/url"
-	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
-// Limits on what a client may send.
-const (
-	maxBodyBytes             = 64 << 10
-	maxTitleCharacters       = 200
-	maxDescriptionCharacters = 10_000
-	maxPosition              = 1_000_000_000 // far from where JavaScript loses count of appended tasks
-)
+// timestampLayout is the layout of every instant, as in schema.sql and JavaScript's toISOString, for time.Time.Format.
+const timestampLayout = "2006-01-02T15:04:05.000Z"
 
-// timestampForm is the one form of an instant, for time.Time.Format. It is that
-// of JavaScript's toISOString and of schema.sql.
-const timestampForm = "2006-01-02T15:04:05.000Z"
-
-// rfc3339 is the grammar of RFC 3339, section 5.6. time.Parse knows the calendar
-// but is lax with the form: it takes a one-digit hour and a decimal comma.
-var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-
-// taskFormVersion is a part of every ETag. Raise it when the JSON of a poll
-// changes, or clients that are asked to keep their old copy will.
-const taskFormVersion = "1"
-
-//go:embed client/icon.svg client/index.html client/page.css client/page.js client/poll.js
+//go:embed client/*.css client/*.html client/*.js client/*.svg
 var clientFiles embed.FS
+
+// pollRoute is the route that this program is about.
+const pollRoute = "GET /boards/{boardId}/updates"
 
 // What polling costs, at /debug/vars.
 var (
-	polls            = expvar.NewInt("polls")              // answered, with 200 or 304
+	polls            = expvar.NewInt("polls")              // responses with 200 or 304
 	pollsEmpty       = expvar.NewInt("polls_empty")        // of these, 200 without a task
 	pollsNotModified = expvar.NewInt("polls_not_modified") // of these, 304
-	pollsFailed      = expvar.NewInt("polls_failed")       // answered with 4xx or 5xx
+	pollsFailed      = expvar.NewInt("polls_failed")       // responses with 4xx or 5xx
 )
 
 // server holds what the handlers share.
 type server struct {
 	store        *Store
-	pollInterval string // the advice to clients, in seconds
+	started      string // the instant at which the server started
+	pollInterval string // the interval that clients are advised, in seconds
 }
 
-// newHandler returns the handler of all routes.
-func newHandler(store *Store, pollInterval time.Duration) http.Handler {
-	s := &server{store, strconv.Itoa(int(pollInterval.Seconds()))}
+// routes returns the handler of all routes.
+func routes(store *Store, pollInterval time.Duration) http.Handler {
+	s := &server{store, time.Now().UTC().Format(timestampLayout), strconv.Itoa(int(pollInterval.Seconds()))}
 	mux := http.NewServeMux()
-	mux.Handle("GET /boards/{boardId}/updates", handler(s.poll))
+	mux.Handle(pollRoute, handler(s.poll))
 	mux.Handle("GET /boards/{boardId}", handler(s.board))
 	mux.Handle("POST /tasks", handler(s.createTask))
 	mux.Handle("PATCH /tasks/{taskId}", handler(s.updateTask))
 	mux.Handle("DELETE /tasks/{taskId}", handler(s.deleteTask))
 	mux.Handle("GET /debug/vars", expvar.Handler())
 	mux.HandleFunc("GET /{$}", page)
-	mux.HandleFunc("GET /client/{file}", page)
+	mux.HandleFunc("GET /client/{file...}", page)
 
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(handler(func(http.ResponseWriter, *http.Request) error {
@@ -77,7 +63,7 @@ func newHandler(store *Store, pollInterval time.Duration) http.Handler {
 	return protection.Handler(mux)
 }
 
-// handler answers a request, or returns the error to answer with.
+// handler writes a response, or returns the error that ServeHTTP writes as the response.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -86,8 +72,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// clientError is an error whose message is for the client: it says what was
-// wrong with the request and what is right.
+// clientError is an error whose message is for the client. It says what was wrong with the request and what is right.
 type clientError struct {
 	status  int
 	message string
@@ -100,20 +85,21 @@ func badRequest(format string, args ...any) error {
 	return &clientError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
 }
 
-// writeError answers with an error. What the client can't act on stays here, in
-// the log: an error's text may show more of the inside than is good.
+// writeError writes the response to a request that failed. The text of an error that is not for the client goes to
+// the log only, because it may show how the server works inside.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status, message := http.StatusInternalServerError, "internal error"
-	var forClient *clientError
+	forClient, ok := errors.AsType[*clientError](err)
 	switch {
-	case errors.As(err, &forClient):
+	case ok:
 		status, message = forClient.status, forClient.message
 	case errors.Is(err, ErrNoBoard):
 		status, message = http.StatusNotFound, "there is no such board; the demo board is board-1"
 	case errors.Is(err, ErrNoTask):
 		status, message = http.StatusNotFound, "there is no such task, or it was deleted"
-	case errors.Is(err, ErrNoList):
-		status, message = http.StatusBadRequest, "list_id must name a list of the task's board; GET /boards/{boardId} shows them"
+	case errors.Is(err, ErrConstraint):
+		status = http.StatusBadRequest
+		message = "list_id must name a list of the task's board, and position be a number from 0 to 9007199254740991"
 	case isBusy(err):
 		status, message = http.StatusServiceUnavailable, "the database is busy; try again"
 		w.Header().Set("Retry-After", "1")
@@ -121,51 +107,62 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if status >= http.StatusInternalServerError {
 		slog.Error(message, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	w.Header().Del("ETag") // an error is no version of the board
+	if r.Pattern == pollRoute {
+		pollsFailed.Add(1)
+	}
+	w.Header().Del("ETag") // poll may have set it, but an error is no version of the board
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, status, struct {
 		Error string `json:"error"`
 	}{message})
 }
 
-// writeJSON answers with body as JSON.
+// writeJSON writes a response with body as JSON.
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // fails if the client has gone, who then need not know
+	json.NewEncoder(w).Encode(body) // fails only when the client has gone
 }
 
-// answer is the body of every answer that is not an error.
-type answer struct {
+// response is the body of every response that is not an error.
+type response struct {
 	Data      any    `json:"data"`
-	Timestamp string `json:"timestamp,omitempty"` // in the answer to a poll
+	Timestamp string `json:"timestamp,omitempty"` // only in the response to a poll
 }
 
-// poll answers the request this program is about.
-func (s *server) poll(w http.ResponseWriter, r *http.Request) (err error) {
-	defer func() {
-		if err != nil {
-			pollsFailed.Add(1)
-		}
-	}()
+// writeData writes the data that a Store method returned, or returns the error that it returned.
+func writeData(w http.ResponseWriter, status int, data any, err error) error {
+	if err == nil {
+		writeJSON(w, status, response{Data: data})
+	}
+	return err
+}
+
+// poll writes what changed on a board since an instant, or the whole board.
+func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	since, err := parseSince(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	timestamp, readTasks, err := s.store.Poll(r.PathValue("boardId"), since)
+
+	// The timestamp is read before the tasks. A change that is committed in between is then in this response and
+	// again in the next one, which does no harm. Read in the opposite order, it would be in neither.
+	boardID := r.PathValue("boardId")
+	timestamp, err := s.store.Timestamp(boardID)
 	if err != nil {
 		return err
 	}
 
-	// The same URL has the same answer until the board's timestamp moves, so
-	// the timestamp is all a validator needs. It is weak since a change that
-	// lands before the rows are read comes with an answer tagged without it.
-	etag := `W/"` + taskFormVersion + "-" + timestamp + `"`
+	// The ETag names this version of the response: every change to a task moves the timestamp, and after a restart
+	// the database may be another one. (Lists that someone reorders in the database are an exception.) A client
+	// that kept the response sends its ETag back. If that is still right, 304 Not Modified says so without a body.
+	// The ETag is weak (W/) because the tasks can be newer than the timestamp.
+	etag := `W/"` + s.started + "-" + timestamp + `"`
 	header := w.Header()
-	header.Set("X-Poll-Interval", s.pollInterval)
 	header.Set("ETag", etag)
-	// Browsers must ask each time. A cache in front of the server may answer
-	// all pollers of an idle board, who ask the same, from one answer a second.
+	header.Set("X-Server-Start", s.started) // a client that sees another start loads the board anew
+	header.Set("X-Poll-Interval", s.pollInterval)
+	// A browser must ask each time. A cache that many clients share may send one response to all for a second.
 	header.Set("Cache-Control", "public, max-age=0, s-maxage=1")
 	if matchesETag(r.Header.Values("If-None-Match"), etag) {
 		polls.Add(1)
@@ -174,7 +171,12 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) (err error) {
 		return nil
 	}
 
-	tasks, err := readTasks()
+	tasks := []Task{} // [] in JSON, where nil would be null
+	if since == "" {
+		tasks, err = s.store.BoardTasks(boardID)
+	} else if since < timestamp {
+		tasks, err = s.store.ChangedTasks(boardID, since)
+	} // else nothing has changed since
 	if err != nil {
 		return err
 	}
@@ -182,63 +184,44 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) (err error) {
 	if len(tasks) == 0 {
 		pollsEmpty.Add(1)
 	}
-	writeJSON(w, http.StatusOK, answer{Data: tasks, Timestamp: timestamp})
+	writeJSON(w, http.StatusOK, response{Data: tasks, Timestamp: timestamp})
 	return nil
 }
 
-// parseSince returns the since of a query in timestampForm, rounded down to the
-// millisecond, or "" if there is none. It takes what RFC 3339 allows but for leap
-// seconds, which Go's time does not have, and returns a clientError for the rest.
+// parseSince returns the since of a query string in timestampLayout, rounded down to the millisecond, or "" if there
+// is none. It accepts the times of RFC 3339, except for leap seconds, and returns a clientError for anything else.
 func parseSince(rawQuery string) (string, error) {
-	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would drop a broken since
+	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would leave out what it cannot parse
+	if err != nil {
+		return "", badRequest("the query string cannot be parsed; in a value, write %% as %%25 and ; as %%3B")
+	}
 	since := query.Get("since")
-	if err == nil && since == "" {
+	if since == "" {
 		return "", nil
 	}
-	// RFC 3339, section 5.6, allows the letters in lower case.
-	since = strings.ToUpper(since)
-	t, err := time.Parse(time.RFC3339, since)
-	if err != nil || !rfc3339.MatchString(since) {
-		hint := ""
-		if strings.Contains(since, " ") {
-			hint = ", and a + in a URL is written %2B"
-		}
-		return "", badRequest("since must be a time like 2026-11-24T10:45:00.123Z (RFC 3339)%s", hint)
+	t, err := time.Parse(time.RFC3339, strings.ToUpper(since)) // RFC 3339, section 5.6, allows t and z
+	if err != nil {
+		return "", badRequest("since must be a time like 2026-11-24T10:45:00.123Z (RFC 3339), with + written as %%2B")
 	}
 	if t = t.UTC(); t.Year() > 9999 {
-		// An offset can lead into the year 10000, which as text comes before 2026.
-		// (The year -1, at the other edge, comes first as text as well.)
+		// An offset can lead into the year 10000. As text it would sort before 2026.
 		return "9999-12-31T23:59:59.999Z", nil
 	}
-	return t.Format(timestampForm), nil
+	return t.Format(timestampLayout), nil
 }
 
-// matchesETag reports whether an If-None-Match header names etag by the weak
-// comparison of RFC 9110, section 13.1.2, or is *. Splitting at commas is safe,
-// although a tag may contain one: no part of such a tag has both its quotes.
+// matchesETag reports whether an If-None-Match header names etag or is *, by the weak comparison of RFC 9110, section
+// 13.1.2. An ETag has no quotes inside, so in a list of ETags the quoted text can only be a whole one.
 func matchesETag(ifNoneMatch []string, etag string) bool {
-	for _, line := range ifNoneMatch {
-		if line == "*" {
-			return true
-		}
-		for tag := range strings.SplitSeq(line, ",") {
-			if strings.TrimPrefix(strings.Trim(tag, " \t"), "W/") == strings.TrimPrefix(etag, "W/") {
-				return true
-			}
-		}
-	}
-	return false
+	tags := strings.Join(ifNoneMatch, ", ")
+	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
 }
 
-// board answers with a board and its lists, which a client needs once.
+// board writes a board and its lists. A client needs them once.
 func (s *server) board(w http.ResponseWriter, r *http.Request) error {
-	board, err := s.store.Board(r.PathValue("boardId"))
-	if err != nil {
-		return err
-	}
 	w.Header().Set("Cache-Control", "no-cache")
-	writeJSON(w, http.StatusOK, answer{Data: board})
-	return nil
+	board, err := s.store.Board(r.PathValue("boardId"))
+	return writeData(w, http.StatusOK, board, err)
 }
 
 func (s *server) createTask(w http.ResponseWriter, r *http.Request) error {
@@ -246,15 +229,11 @@ func (s *server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &newTask); err != nil {
 		return err
 	}
-	if err := checkTask(&newTask.Title, &newTask.Description, nil); err != nil {
+	if err := checkTask(&newTask.Title, &newTask.Description); err != nil {
 		return err
 	}
 	task, err := s.store.CreateTask(newTask)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusCreated, answer{Data: task})
-	return nil
+	return writeData(w, http.StatusCreated, task, err)
 }
 
 func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
@@ -263,86 +242,83 @@ func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if changes == (TaskChanges{}) {
-		return badRequest("nothing to change; send one or more of title, description, list_id and position")
+		return badRequest("there is nothing to change; the body must have at least one field")
 	}
-	if err := checkTask(changes.Title, changes.Description, changes.Position); err != nil {
+	if err := checkTask(changes.Title, changes.Description); err != nil {
 		return err
 	}
 	task, err := s.store.UpdateTask(r.PathValue("taskId"), changes)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, answer{Data: task})
-	return nil
+	return writeData(w, http.StatusOK, task, err)
 }
 
 func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) error {
-	if err := s.store.DeleteTask(r.PathValue("taskId")); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	task, err := s.store.DeleteTask(r.PathValue("taskId"))
+	return writeData(w, http.StatusOK, task, err)
 }
 
-// readJSON reads a request's body, one JSON object, into the struct that into
-// points to. It returns a clientError if the body is anything else.
+// readJSON reads a request's body, one JSON object, into the struct that into points to. It returns a clientError if
+// the body is anything else.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(mediaType), "application/json") {
-		return &clientError{http.StatusUnsupportedMediaType, "the body must be JSON, sent with Content-Type: application/json"}
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if mediaType != "application/json" {
+		message := "the body must be JSON, sent with Content-Type: application/json"
+		return &clientError{http.StatusUnsupportedMediaType, message}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err == nil {
+		if _, err = decoder.Token(); err == io.EOF {
+			return nil
+		}
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &clientError{http.StatusRequestEntityTooLarge, "the body must not be larger than 64 KiB"}
 	}
-	if err != nil {
-		return badRequest("the body did not arrive whole")
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrongType.Field != "" {
+		return badRequest("%s must be of type %s", wrongType.Field, wrongType.Type)
 	}
-
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(into)
-	var syntax *json.SyntaxError
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrongType) && wrongType.Field == "":
-		return badRequest("the body must be a JSON object")
-	case errors.As(err, &wrongType) && wrongType.Type.Kind() == reflect.String:
-		return badRequest("%s must be text", wrongType.Field)
-	case errors.As(err, &wrongType):
-		return badRequest("%s must be a whole number", wrongType.Field)
-	case errors.As(err, &syntax), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return badRequest("the body must be valid JSON")
-	case err != nil:
-		return badRequest("the body has a field that does not exist; a task has list_id, title and description, and position once it is there")
+	// encoding/json has no type for this error, only the text.
+	if field, ok := strings.CutPrefix(fmt.Sprint(err), "json: unknown field "); ok {
+		return badRequest("a client cannot set a field %s", field)
 	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return badRequest("the body must be a single JSON object, with nothing behind it")
-	}
-	return nil
+	return badRequest("the body must be one JSON object, with nothing behind it")
 }
 
-// checkTask returns a clientError for a value that a task can't have. It does
-// not look at what is nil.
-func checkTask(title, description *string, position *int64) error {
-	switch {
-	case title != nil && strings.TrimSpace(*title) == "":
+// checkTask returns a clientError for a title or description that a task cannot have. nil is a field that was not sent.
+func checkTask(title, description *string) error {
+	if title != nil && isBlank(*title) {
 		return badRequest("title must not be blank")
-	case title != nil && utf8.RuneCountInString(*title) > maxTitleCharacters:
-		return badRequest("title must not be longer than %d characters", maxTitleCharacters)
-	case description != nil && utf8.RuneCountInString(*description) > maxDescriptionCharacters:
-		return badRequest("description must not be longer than %d characters", maxDescriptionCharacters)
-	case position != nil && (*position < 0 || *position > maxPosition):
-		return badRequest("position must be a whole number from 0 to %d", maxPosition)
+	}
+	return cmp.Or(checkText("title", title, 200), checkText("description", description, 10_000))
+}
+
+// checkText returns a clientError for text that is too long or that cannot be kept as it was sent.
+func checkText(field string, text *string, maxCharacters int) error {
+	switch {
+	case text == nil:
+		return nil
+	case utf8.RuneCountInString(*text) > maxCharacters:
+		return badRequest("%s must not be longer than %d characters", field, maxCharacters)
+	case strings.ContainsAny(*text, "\x00\uFFFD"):
+		// SQLite's shell cuts text off at U+0000. encoding/json puts U+FFFD in place of what is not Unicode.
+		return badRequest("%s must be valid UTF-8, without the characters U+0000 and U+FFFD", field)
 	}
 	return nil
 }
 
-// page answers with the page, or one of the files that it loads.
+// isBlank reports whether text is empty or has only spaces and invisible characters.
+func isBlank(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsGraphic(r) && !unicode.In(r, unicode.White_Space, unicode.Other_Default_Ignorable_Code_Point)
+	})
+}
+
+// page writes the page, or another file of client/.
 func page(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	header.Set("Content-Security-Policy", "default-src 'self'")
+	// Nothing from another site, and no place in a frame of another site, where clicks could be stolen.
+	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache") // a rebuilt program shows at once
 	http.ServeFileFS(w, r, clientFiles, "client/"+cmp.Or(r.PathValue("file"), "index.html"))

@@ -1,9 +1,9 @@
-// Shortpoll is a task board that shows short polling: clients ask again and
-// again what changed, and the server answers without keeping anything about
-// them. It serves the board of an SQLite file over HTTP.
+// Shortpoll is a task board that shows short polling: clients ask again and again what changed, and the server keeps
+// nothing about them. It serves the board in an SQLite file over HTTP.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,58 +13,59 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
 
-// busyTimeout is how long a write waits for the database, before it fails.
-const busyTimeout = 5 * time.Second
-
 func main() {
-	if err := run(); err != nil {
+	addr := flag.String("addr", "localhost:3000", "`host:port` to listen on")
+	path := flag.String("db", "taskboard.db", "database `file`, made if it is missing")
+	interval := flag.Duration("interval", 5*time.Second, "polling interval that clients are advised, 1s to 1h")
+	flag.Parse()
+	if err := run(*addr, *path, *interval); err != nil {
 		fmt.Fprintln(os.Stderr, "shortpoll:", err)
 		os.Exit(1)
 	}
 }
 
-// run serves until SIGINT or SIGTERM. It returns nil after an orderly stop.
-func run() (err error) {
-	addr := flag.String("addr", "localhost:3000", "`host:port` to listen on")
-	path := flag.String("db", "taskboard.db", "database `file`, created if it is not there")
-	interval := flag.Duration("interval", 5*time.Second, "polling interval that clients are advised, in whole seconds")
-	flag.Parse()
+// run serves until SIGINT or SIGTERM. It returns nil when all requests were finished and the database was closed.
+func run(addr, path string, interval time.Duration) (err error) {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; -help shows the flags", flag.Arg(0))
 	}
-	if *interval < time.Second || *interval%time.Second != 0 {
-		return fmt.Errorf("-interval is %v; it must be whole seconds, at least 1s", *interval)
+	if interval < time.Second || interval > time.Hour || interval%time.Second != 0 {
+		return fmt.Errorf("-interval is %v; it must be whole seconds, from 1s to 1h", interval)
 	}
-
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	store, err := Open(*path, busyTimeout)
+	// The port comes first, so that a second server by mistake does not touch the database of the first.
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	store, err := Open(path, 5*time.Second)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	listener, err := net.Listen("tcp", *addr)
-	if err != nil {
-		return err
-	}
 	srv := &http.Server{
-		Handler: newHandler(store, *interval),
-		// A client that sends or reads slowly, or not at all, loses its
-		// connection. An idle one keeps it from poll to poll.
-		ReadTimeout:    5 * time.Second,
-		WriteTimeout:   30 * time.Second,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 16 << 10,
+		Handler: routes(store, interval),
+		// A client that sends or reads too slowly loses its connection.
+		ReadTimeout:  5 * time.Second,
+		WriteTimeout: 30 * time.Second,
+		// A client that polls within this time keeps its connection. A slower one opens another for each poll.
+		IdleTimeout: 2 * time.Minute,
 	}
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- srv.Serve(listener) }()
-	log.Printf("task board at %s (database %s, stop with Ctrl-C)", boardURL(*addr, listener), *path)
+	host, _, _ := net.SplitHostPort(addr) // no error: net.Listen accepted addr
+	port := listener.Addr().(*net.TCPAddr).Port
+	log.Printf("task board at http://%s (database %s, stop with Ctrl-C)",
+		net.JoinHostPort(cmp.Or(host, "localhost"), strconv.Itoa(port)), path)
 
 	select {
 	case err := <-serveErr:
@@ -76,14 +77,4 @@ func run() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), srv.WriteTimeout)
 	defer cancel()
 	return srv.Shutdown(ctx)
-}
-
-// boardURL returns the URL to open in a browser for a listener on addr.
-func boardURL(addr string, listener net.Listener) string {
-	host, _, _ := net.SplitHostPort(addr) // it has been listened on
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String()) // differs from addr's for port 0
-	return "http://" + net.JoinHostPort(host, port)
 }

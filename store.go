@@ -3,29 +3,25 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"database/sql"
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
 
-// Errors that Store methods return for what a client asked. Test for them with
-// errors.Is; every other error is the database's own.
+// Errors that Store methods return when a client asks for what cannot be done. Every other error is the database's own.
 var (
-	ErrNoBoard = errors.New("no such board")
-	ErrNoTask  = errors.New("no such task")
-	ErrNoList  = errors.New("no such list on this board")
+	ErrNoBoard    = errors.New("no such board")
+	ErrNoTask     = errors.New("no such task")
+	ErrConstraint = errors.New("schema.sql does not allow this list or position")
 )
 
-// Task is one row of the table tasks, in the form that clients get. Instants
-// are text as schema.sql describes it.
+// Task is one row of the table tasks, as clients receive it. Its instants have the layout that schema.sql describes.
 type Task struct {
 	ID          string `json:"id"`
 	ListID      string `json:"list_id"`
@@ -34,7 +30,7 @@ type Task struct {
 	Position    int64  `json:"position"`
 	CreatedAt   string `json:"created_at"`
 	UpdatedAt   string `json:"updated_at"`
-	DeletedAt   string `json:"deleted_at,omitempty"` // empty while the task lives
+	DeletedAt   string `json:"deleted_at,omitempty"` // empty unless the task was deleted
 }
 
 // Board is a board with its lists, by position.
@@ -51,14 +47,14 @@ type List struct {
 	Position int64  `json:"position"`
 }
 
-// NewTask is what a client says of a task to create.
+// NewTask is what a client sends to create a task.
 type NewTask struct {
 	ListID      string `json:"list_id"`
 	Title       string `json:"title"`
 	Description string `json:"description"`
 }
 
-// TaskChanges is what a client wants changed of a task; nil keeps what is there.
+// TaskChanges is what a client sends to change a task. A nil field stays as it is.
 type TaskChanges struct {
 	ListID      *string `json:"list_id"`
 	Title       *string `json:"title"`
@@ -66,265 +62,203 @@ type TaskChanges struct {
 	Position    *int64  `json:"position"`
 }
 
-// selectTasks begins the queries that scanTask can read.
-const selectTasks = `
-SELECT t.id, t.list_id, t.title, t.description, t.position,
-       t.created_at, t.updated_at, coalesce(t.deleted_at, '')
-FROM tasks t `
-
-// Why (SELECT ?) and not plain ?: in a join, SQLite's planner looks at the value
-// of l.board_id = ?, and plans anew when the value changes. The driver clears the
-// values after each use, so a prepared statement would be planned anew at every
-// poll, at twice the cost (BenchmarkQuery). It can't look into a subquery.
-const (
-	boardTasksQuery = selectTasks + `
-JOIN lists l ON t.list_id = l.id
-WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
-ORDER BY l.position, l.id, t.position, t.id`
-
-	changedTasksQuery = selectTasks + `
-JOIN lists l ON t.list_id = l.id
-WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
-ORDER BY t.updated_at`
-)
-
-const (
-	timestampQuery = `SELECT updated_at FROM boards WHERE id = ?`
-	boardQuery     = `SELECT id, name FROM boards WHERE id = ?`
-	listsQuery     = `SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`
-	taskQuery      = selectTasks + `WHERE t.id = ?`
-
-	createTaskQuery = `
-INSERT INTO tasks (id, list_id, title, description, position)
-VALUES (?1, ?2, ?3, ?4, (
-  SELECT coalesce(max(position) + 1, 0) FROM tasks
-  WHERE list_id = ?2 AND deleted_at IS NULL))`
-
-	updateTaskQuery = `
-UPDATE tasks SET
-  list_id     = coalesce(?2, list_id),
-  title       = coalesce(?3, title),
-  description = coalesce(?4, description),
-  position    = coalesce(?5, iif(?2 <> list_id, (
-    SELECT coalesce(max(other.position) + 1, 0) FROM tasks other
-    WHERE other.list_id = ?2 AND other.deleted_at IS NULL), position))
-WHERE id = ?1 AND deleted_at IS NULL`
-
-	deleteTaskQuery = `
-UPDATE tasks SET deleted_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-WHERE id = ? AND deleted_at IS NULL`
-)
-
-// readConnections is how many polls can be in the database at once. A query
-// keeps a core busy for microseconds and hardly ever waits.
-const readConnections = 4
-
 //go:embed schema.sql
 var schema string
 
-// applicationID marks a file as ours; schema.sql writes the same number.
-const applicationID = 0x706F6C6C
-
 // Store keeps boards in an SQLite file. It is safe for concurrent use.
 //
-// Its methods take no context. A query is over in microseconds, and having one to
-// watch costs the driver half as much again; a write that has begun is worth
-// finishing. The busy timeout given to Open bounds each wait for SQLite's lock,
-// and that of a write for the writes before it.
+// Its methods take no context. A context that can be cancelled makes each query about 50 % slower with this driver,
+// which starts a goroutine to watch it, and a query of a poll is over in microseconds.
 type Store struct {
-	// SQLite has one writer at a time. Giving writers a pool of one connection
-	// makes them queue here, and leaves the others to the readers when another
-	// process keeps the database locked.
-	reader, writer *sql.DB
-	busyTimeout    time.Duration
+	// SQLite has one writer at a time, so all writes share one connection and wait in turn. A poll that finds
+	// nothing new uses only the connection in timestamps, so it never waits while others read whole boards.
+	writer, timestamps, reader *sql.DB
 
-	timestamp, board, lists, boardTasks, changedTasks *sql.Stmt // on reader
-	task, createTask, updateTask, deleteTask          *sql.Stmt // on writer
+	// What polls ask, prepared once. When SQLite prepares a statement, it plans it: it decides which index to
+	// read, and in which order. Preparing at each request would repeat that work.
+	//
+	// Tasks have two statements and not one, because the polls want different rows in a different order: the
+	// living tasks in the order of the board, or all changed tasks, deleted ones too, in the order of change.
+	timestamp, boardTasks, changedTasks *sql.Stmt
 
-	closers []io.Closer // all of the above, in the order they were opened
+	busyTimeout time.Duration
 }
 
-// Open opens the database file at path, creating it with the demo board if it
-// is not there, and prepares all statements. A write that can't have the
-// database within busyTimeout fails with an error that isBusy reports.
-// The caller must Close the Store.
+// Open opens the database file at path. If the file is missing or empty, Open creates the demo board in it. It returns
+// an error for a file that may not be written, that is no database, or that another schema.sql made. The caller must
+// Close the Store.
+//
+// A write waits at most busyTimeout for the writes before it, and then at most busyTimeout for another process that
+// keeps the file locked. After that it fails with an error that isBusy reports.
 func Open(path string, busyTimeout time.Duration) (*Store, error) {
-	s := &Store{busyTimeout: busyTimeout}
-	if err := s.open(path); err != nil {
+	// These settings belong to a connection. In the data source name they reach every connection of a pool; sent
+	// with Exec, they would reach one. FULL keeps a change through a power cut once a client has seen it.
+	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_busy_timeout=%d",
+		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
+	writer, err1 := newPool(source+"&_txlock=immediate", 1)
+	timestamps, err2 := newPool(source+"&_query_only=on", 1)
+	reader, err3 := newPool(source+"&_query_only=on", 4)
+	err := errors.Join(err1, err2, err3)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{writer: writer, timestamps: timestamps, reader: reader, busyTimeout: busyTimeout}
+	if err = s.createSchema(); err == nil {
+		err = s.prepare()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.Close())
 	}
 	return s, nil
 }
 
-// open does the work of Open. What it opened before an error is in s.closers.
-func (s *Store) open(path string) error {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	// Pragmas of a connection belong into the data source name: sent with Exec,
-	// they would reach one of the pool. With FULL, a change that a poller has
-	// seen survives a power cut.
-	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_busy_timeout=%d",
-		(&url.URL{Path: path}).EscapedPath(), s.busyTimeout.Milliseconds())
-	if s.writer, err = s.connect(source+"&_txlock=immediate", 1); err != nil {
-		return err
-	}
-	if err := s.createSchema(); err != nil {
-		return err
-	}
-	// With a write-ahead log, readers go on while a write commits. That is a
-	// property of the file, and set only now that the file is known to be ours.
-	if _, err := s.writer.Exec("PRAGMA journal_mode = WAL"); err != nil {
-		return err
-	}
-	if s.reader, err = s.connect(source+"&_query_only=on", readConnections); err != nil {
-		return err
-	}
-	for _, p := range []struct {
-		statement **sql.Stmt
-		db        *sql.DB
-		query     string
-	}{
-		{&s.timestamp, s.reader, timestampQuery},
-		{&s.board, s.reader, boardQuery},
-		{&s.lists, s.reader, listsQuery},
-		{&s.boardTasks, s.reader, boardTasksQuery},
-		{&s.changedTasks, s.reader, changedTasksQuery},
-		{&s.task, s.writer, taskQuery},
-		{&s.createTask, s.writer, createTaskQuery},
-		{&s.updateTask, s.writer, updateTaskQuery},
-		{&s.deleteTask, s.writer, deleteTaskQuery},
-	} {
-		if *p.statement, err = p.db.Prepare(p.query); err != nil {
-			return err
-		}
-		s.closers = append(s.closers, *p.statement)
-	}
-	return nil
-}
-
-// connect opens a pool of the given size. Its connections stay open when idle:
-// closing one would throw away the statements prepared on it.
-func (s *Store) connect(source string, connections int) (*sql.DB, error) {
+// newPool returns a pool that opens at most the given number of connections, when they are first needed. They stay open
+// while they are idle: closing one would throw away the statements that are prepared on it.
+func newPool(source string, connections int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite3", source)
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	s.closers = append(s.closers, db)
 	return db, nil
 }
 
-// createSchema makes an empty file a task board. It returns an error for a file
-// that can't be written, is no database, or is another program's database.
+// createSchema runs schema.sql on an empty database. It leaves every other database as it is, and returns an error
+// unless this schema.sql made it and the file may be written.
 func (s *Store) createSchema() error {
+	checksum := fmt.Sprintf("%x", sha256.Sum256([]byte(schema)))
 	tx, err := s.writer.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	var id, objects int64
-	err = tx.QueryRow(`
-		SELECT application_id, (SELECT count(*) FROM sqlite_schema)
-		FROM pragma_application_id`).Scan(&id, &objects)
-	if err != nil {
+	var objects int
+	if err := tx.QueryRow(`SELECT count(*) FROM sqlite_schema`).Scan(&objects); err != nil {
 		return err
 	}
 	if objects == 0 {
-		if _, err := tx.Exec(schema); err != nil {
+		if _, err := tx.Exec(schema+`INSERT INTO schema_checksum VALUES (?)`, checksum); err != nil {
 			return err
 		}
-	} else if id != applicationID {
-		return errors.New("the file is a database of another program")
+		return tx.Commit()
 	}
-	return tx.Commit()
+	var found string
+	err = tx.QueryRow(`SELECT sha256 FROM schema_checksum`).Scan(&found)
+	if err != nil || found != checksum {
+		return errors.New("another schema.sql or another program made this database; " +
+			"delete the file if you do not need it, or name another file with -db")
+	}
+	// This changes nothing and is rolled back. It fails if the file may not be written.
+	_, err = tx.Exec(`UPDATE schema_checksum SET sha256 = sha256`)
+	return err
 }
 
-// Close closes the statements and the database.
-func (s *Store) Close() error {
-	var errs []error
-	for _, c := range slices.Backward(s.closers) {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// isBusy reports whether err says that the database was locked, or the writers
-// before this one took, until the busy timeout was over.
-func isBusy(err error) bool {
-	var sqliteErr sqlite3.Error
-	return errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, sql.ErrTxDone) || // rolled back at the deadline
-		errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrBusy
-}
-
-// Poll answers a poll of a board: its timestamp, which is the instant of its
-// last change and the next since; and a function that reads the tasks changed
-// after since, or for an empty since the whole board. The caller who has seen
-// that timestamp before need not call it. Poll returns ErrNoBoard.
-//
-// The order is the point: first the timestamp, then the rows. A change that
-// lands in between comes with these rows and once more with the next poll's.
-// The other way round it would come with neither.
-func (s *Store) Poll(boardID, since string) (timestamp string, tasks func() ([]Task, error), err error) {
-	err = s.timestamp.QueryRow(boardID).Scan(&timestamp)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil, ErrNoBoard
-	}
+// prepare turns on the write-ahead log and prepares the statements of Store.
+func (s *Store) prepare() error {
+	// With a write-ahead log (WAL), reads go on while a write commits. This setting changes the file, so it comes
+	// after the check that the file is a task board.
+	_, err := s.writer.Exec("PRAGMA journal_mode = WAL")
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	return timestamp, func() ([]Task, error) {
-		switch {
-		case since == "":
-			return queryTasks(s.boardTasks, boardID)
-		case since >= timestamp: // the idle poll: nothing to look for
-			return []Task{}, nil
-		default:
-			return queryTasks(s.changedTasks, boardID, since)
-		}
-	}, nil
+	s.timestamp, err = s.timestamps.Prepare(timestampQuery)
+	if err != nil {
+		return err
+	}
+	s.boardTasks, err = s.reader.Prepare(boardTasksQuery)
+	if err != nil {
+		return err
+	}
+	s.changedTasks, err = s.reader.Prepare(changedTasksQuery)
+	return err
 }
 
-// queryTasks returns the rows of a selectTasks statement. The slice is never
-// nil, which JSON would show as null.
-func queryTasks(statement *sql.Stmt, args ...any) ([]Task, error) {
-	rows, err := statement.Query(args...)
+// Close closes the database. That also closes the prepared statements.
+func (s *Store) Close() error {
+	return errors.Join(s.reader.Close(), s.timestamps.Close(), s.writer.Close())
+}
+
+// isBusy reports whether err says that a write could not have the database in time.
+func isBusy(err error) bool {
+	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
+	return ok && sqliteErr.Code == sqlite3.ErrBusy ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone) // the deadline in write
+}
+
+const timestampQuery = `SELECT updated_at FROM boards WHERE id = ?`
+
+// Timestamp returns the instant of the last change to any task of a board. It returns ErrNoBoard.
+func (s *Store) Timestamp(boardID string) (string, error) {
+	var timestamp string
+	err := s.timestamp.QueryRow(boardID).Scan(&timestamp)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", ErrNoBoard
+	}
+	return timestamp, err
+}
+
+// selectTasks begins each query whose rows scanTasks reads.
+const selectTasks = `
+SELECT t.id, t.list_id, t.title, t.description, t.position,
+       t.created_at, t.updated_at, coalesce(t.deleted_at, '')
+FROM tasks t `
+
+// (SELECT ?) gives the same value as a plain ?. With a plain ? in a join, SQLite looks at the value while it plans, and
+// plans again when the value has changed. The driver clears the values after each use, so SQLite would plan at every
+// poll, which takes longer than reading the rows. SQLite does not look into a subquery, so it keeps its first plan.
+
+const boardTasksQuery = selectTasks + `
+JOIN lists l ON t.list_id = l.id
+WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
+ORDER BY l.position, l.id, t.position, t.id`
+
+// BoardTasks returns the living tasks of a board, by list position, then task position, then id.
+func (s *Store) BoardTasks(boardID string) ([]Task, error) {
+	return scanTasks(s.boardTasks.Query(boardID))
+}
+
+const changedTasksQuery = selectTasks + `
+JOIN lists l ON t.list_id = l.id
+WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
+ORDER BY t.updated_at`
+
+// ChangedTasks returns the tasks of a board that changed after since, deleted ones too, by updated_at.
+func (s *Store) ChangedTasks(boardID, since string) ([]Task, error) {
+	return scanTasks(s.changedTasks.Query(boardID, since))
+}
+
+// scanTasks reads the rows of a selectTasks query. The slice is never nil, because JSON shows nil as null.
+func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	tasks := []Task{}
 	for rows.Next() {
-		task, err := scanTask(rows)
+		var t Task
+		err := rows.Scan(&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position,
+			&t.CreatedAt, &t.UpdatedAt, &t.DeletedAt)
 		if err != nil {
 			return nil, err
 		}
-		tasks = append(tasks, task)
+		tasks = append(tasks, t)
 	}
 	return tasks, rows.Err()
 }
 
-// scanTask reads the columns of selectTasks from a *sql.Row or *sql.Rows.
-func scanTask(row interface{ Scan(...any) error }) (t Task, err error) {
-	err = row.Scan(&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position,
-		&t.CreatedAt, &t.UpdatedAt, &t.DeletedAt)
-	return t, err
-}
-
 // Board returns a board with its lists. It returns ErrNoBoard.
 func (s *Store) Board(boardID string) (Board, error) {
-	board := Board{Lists: []List{}}
-	err := s.board.QueryRow(boardID).Scan(&board.ID, &board.Name)
+	board := Board{ID: boardID, Lists: []List{}}
+	err := s.reader.QueryRow(`SELECT name FROM boards WHERE id = ?`, boardID).Scan(&board.Name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Board{}, ErrNoBoard
 	}
 	if err != nil {
 		return Board{}, err
 	}
-	rows, err := s.lists.Query(boardID)
+	rows, err := s.reader.Query(`
+		SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`, boardID)
 	if err != nil {
 		return Board{}, err
 	}
@@ -339,29 +273,43 @@ func (s *Store) Board(boardID string) (Board, error) {
 	return board, rows.Err()
 }
 
-// CreateTask puts a new task last in its list. It returns ErrNoList.
+// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list, or if the list's last
+// task has the greatest position that there is.
 func (s *Store) CreateTask(n NewTask) (Task, error) {
 	id := rand.Text()
-	return s.write(id, s.createTask, id, n.ListID, n.Title, n.Description)
+	return s.write(id, `
+		INSERT INTO tasks (id, list_id, title, description, position)
+		VALUES (?1, ?2, ?3, ?4, (
+			SELECT coalesce(max(position) + 1, 0) FROM tasks
+			WHERE list_id = ?2 AND deleted_at IS NULL))`,
+		id, n.ListID, n.Title, n.Description)
 }
 
-// UpdateTask changes a task. One that goes to another list without a position
-// comes last there. It returns ErrNoTask, also for a deleted task, and ErrNoList.
+// UpdateTask changes a task. With another list and no position, the task comes last in that list. UpdateTask returns
+// ErrNoTask, also for a deleted task, and ErrConstraint for a list of another board or a position that cannot be.
 func (s *Store) UpdateTask(id string, c TaskChanges) (Task, error) {
-	return s.write(id, s.updateTask, id, c.ListID, c.Title, c.Description, c.Position)
+	return s.write(id, `
+		UPDATE tasks SET
+			list_id     = coalesce(?2, list_id),
+			title       = coalesce(?3, title),
+			description = coalesce(?4, description),
+			position    = coalesce(?5, iif(?2 <> list_id, (
+				SELECT coalesce(max(other.position) + 1, 0) FROM tasks other
+				WHERE other.list_id = ?2 AND other.deleted_at IS NULL), position))
+		WHERE id = ?1 AND deleted_at IS NULL`,
+		id, c.ListID, c.Title, c.Description, c.Position)
 }
 
-// DeleteTask marks a task as deleted. It returns ErrNoTask, also for a task
-// that is deleted already.
-func (s *Store) DeleteTask(id string) error {
-	_, err := s.write(id, s.deleteTask, id)
-	return err
+// DeleteTask marks a task as deleted. It returns ErrNoTask, also for a task that was deleted before.
+func (s *Store) DeleteTask(id string) (Task, error) {
+	return s.write(id, `
+		UPDATE tasks SET deleted_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+		WHERE id = ?1 AND deleted_at IS NULL`, id)
 }
 
-// write runs a statement that changes the task id, and returns the task as the
-// next poll will show it. It must read the row again for that: RETURNING would
-// give it as it was before the triggers stamped it.
-func (s *Store) write(id string, statement *sql.Stmt, args ...any) (Task, error) {
+// write runs a statement that changes the task id, and returns the task exactly as the next poll will show it. It
+// reads the row again for that: RETURNING would give the row as it was before the triggers stamped it.
+func (s *Store) write(id, statement string, args ...any) (Task, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.busyTimeout)
 	defer cancel()
 	tx, err := s.writer.BeginTx(ctx, nil)
@@ -369,10 +317,9 @@ func (s *Store) write(id string, statement *sql.Stmt, args ...any) (Task, error)
 		return Task{}, err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	result, err := tx.Stmt(statement).Exec(args...)
-	var sqliteErr sqlite3.Error
-	if errors.As(err, &sqliteErr) && sqliteErr.ExtendedCode == sqlite3.ErrConstraintTrigger {
-		return Task{}, ErrNoList // all that the guards in schema.sql can refuse of our statements
+	result, err := tx.Exec(statement, args...)
+	if sqliteErr, ok := errors.AsType[sqlite3.Error](err); ok && sqliteErr.Code == sqlite3.ErrConstraint {
+		return Task{}, ErrConstraint
 	}
 	if err != nil {
 		return Task{}, err
@@ -382,9 +329,9 @@ func (s *Store) write(id string, statement *sql.Stmt, args ...any) (Task, error)
 	} else if n == 0 {
 		return Task{}, ErrNoTask
 	}
-	task, err := scanTask(tx.Stmt(s.task).QueryRow(id))
+	tasks, err := scanTasks(tx.Query(selectTasks+`WHERE t.id = ?`, id))
 	if err != nil {
 		return Task{}, err
 	}
-	return task, tx.Commit()
+	return tasks[0], tx.Commit()
 }
