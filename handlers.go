@@ -25,8 +25,7 @@ const timestampLayout = "2006-01-02T15:04:05.000Z"
 //go:embed client/*.css client/*.html client/*.js client/*.svg
 var clientFiles embed.FS
 
-// pollRoute is the route that this program is about.
-const pollRoute = "GET /boards/{boardId}/updates"
+const pollRoute = "GET /boards/{boardId}/updates" // what this program is about
 
 // What polling costs, at /debug/vars.
 var (
@@ -112,9 +111,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Del("ETag") // poll may have set it, but an error is no version of the board
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, status, struct {
-		Error string `json:"error"`
-	}{message})
+	writeJSON(w, status, map[string]string{"error": message})
 }
 
 // writeJSON writes a response with body as JSON.
@@ -204,8 +201,7 @@ func parseSince(rawQuery string) (string, error) {
 		return "", badRequest("since must be a time like 2026-11-24T10:45:00.123Z (RFC 3339), with + written as %%2B")
 	}
 	if t = t.UTC(); t.Year() > 9999 {
-		// An offset can lead into the year 10000. As text it would sort before 2026.
-		return "9999-12-31T23:59:59.999Z", nil
+		return "9999-12-31T23:59:59.999Z", nil // as text, the year 10000 would sort before 2026
 	}
 	return t.Format(timestampLayout), nil
 }
@@ -261,8 +257,7 @@ func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) error {
 func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if mediaType != "application/json" {
-		message := "the body must be JSON, sent with Content-Type: application/json"
-		return &clientError{http.StatusUnsupportedMediaType, message}
+		return &clientError{http.StatusUnsupportedMediaType, "the body must be JSON (Content-Type: application/json)"}
 	}
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 	decoder.DisallowUnknownFields()

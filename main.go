@@ -24,8 +24,7 @@ func main() {
 	interval := flag.Duration("interval", 5*time.Second, "polling interval that clients are advised, 1s to 1h")
 	flag.Parse()
 	if err := run(*addr, *path, *interval); err != nil {
-		fmt.Fprintln(os.Stderr, "shortpoll:", err)
-		os.Exit(1)
+		log.Fatal("shortpoll: ", err)
 	}
 }
 
@@ -73,7 +72,6 @@ func run(addr, path string, interval time.Duration) (err error) {
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the program at once
-	log.Print("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), srv.WriteTimeout)
 	defer cancel()
 	return srv.Shutdown(ctx)

@@ -2,8 +2,7 @@
 --
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
 -- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
--- (SQLite's own datetime('now') writes a space where this layout has a T. A space sorts before a T, so
--- such an instant would look older than it is.)
+-- (SQLite's datetime('now') writes a space instead of the T. As text, such an instant is too early.)
 
 CREATE TABLE boards (
   id         TEXT PRIMARY KEY CHECK (id NOT IN ('', '.', '..')), -- a URL cannot carry these
@@ -38,11 +37,9 @@ CREATE TABLE tasks (
               CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
 ) STRICT, WITHOUT ROWID;
 
--- The checksum of this file, as it was when it made the database.
-CREATE TABLE schema_checksum (sha256 TEXT NOT NULL) STRICT;
+CREATE TABLE schema_checksum (sha256 TEXT NOT NULL) STRICT; -- that of this file; see createSchema
 
--- The lists of a board in their order. The id already makes each row unique. Saying so lets SQLite
--- skip a sort.
+-- The lists of a board in order. Their id makes them UNIQUE anyway. Saying so lets SQLite skip a sort.
 CREATE UNIQUE INDEX lists_in_order ON lists (board_id, position, id);
 
 -- For the whole board: the living tasks of a list in their order. Deleted tasks stay in the table for
@@ -94,8 +91,7 @@ INSERT INTO tasks (id, list_id, title, position) VALUES
 -- Guards. On a first reading, skip the rest of this file.
 --
 -- A client removes a task from its view only when it receives a row with deleted_at. The statements
--- refused below would remove a task, or move it to another board, without such a row, so clients would
--- show it for ever.
+-- refused below would take a task from its board without such a row, so clients would show it for ever.
 
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -116,12 +117,11 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 // while they are idle: closing one would throw away the statements that are prepared on it.
 func newPool(source string, connections int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite3", source)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		db.SetMaxOpenConns(connections)
+		db.SetMaxIdleConns(connections)
 	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
+	return db, err
 }
 
 // createSchema runs schema.sql on an empty database. It leaves every other database as it is, and returns an error
@@ -162,7 +162,7 @@ func (s *Store) prepare() error {
 	if err != nil {
 		return err
 	}
-	s.timestamp, err = s.timestamps.Prepare(timestampQuery)
+	s.timestamp, err = s.timestamps.Prepare(`SELECT updated_at FROM boards WHERE id = ?`)
 	if err != nil {
 		return err
 	}
@@ -186,8 +186,6 @@ func isBusy(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone) // the deadline in write
 }
 
-const timestampQuery = `SELECT updated_at FROM boards WHERE id = ?`
-
 // Timestamp returns the instant of the last change to any task of a board. It returns ErrNoBoard.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
@@ -207,7 +205,6 @@ FROM tasks t `
 // (SELECT ?) gives the same value as a plain ?. With a plain ? in a join, SQLite looks at the value while it plans, and
 // plans again when the value has changed. The driver clears the values after each use, so SQLite would plan at every
 // poll, which takes longer than reading the rows. SQLite does not look into a subquery, so it keeps its first plan.
-
 const boardTasksQuery = selectTasks + `
 JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
@@ -324,10 +321,8 @@ func (s *Store) write(id, statement string, args ...any) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	if n, err := result.RowsAffected(); err != nil {
-		return Task{}, err
-	} else if n == 0 {
-		return Task{}, ErrNoTask
+	if n, err := result.RowsAffected(); n == 0 {
+		return Task{}, cmp.Or(err, ErrNoTask)
 	}
 	tasks, err := scanTasks(tx.Query(selectTasks+`WHERE t.id = ?`, id))
 	if err != nil {
