@@ -25,7 +25,7 @@ const timestampLayout = "2006-01-02T15:04:05.000Z"
 //go:embed client/*.css client/*.html client/*.js client/*.svg
 var clientFiles embed.FS
 
-const pollRoute = "GET /boards/{boardId}/updates" // what this program is about
+const pollRoute = "GET /boards/{boardId}/updates"
 
 // What polling costs, at /debug/vars.
 var (
@@ -150,16 +150,16 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	// The ETag names this version of the response: every change to a task moves the timestamp, and after a restart
-	// the database may be another one. (Lists that someone reorders in the database are an exception.) A client
-	// that kept the response sends its ETag back. If that is still right, 304 Not Modified says so without a body.
-	// The ETag is weak (W/) because the tasks can be newer than the timestamp.
+	// The ETag names this version of the response. A client that kept the response sends its ETag back. If that is
+	// still right, 304 Not Modified says so without a body. Every change to a task moves the timestamp, and after a
+	// restart the database may be another one, so both are in the ETag. (If someone reorders lists, it stays.) It
+	// is weak (W/) because the tasks can be newer than the timestamp.
 	etag := `W/"` + s.started + "-" + timestamp + `"`
 	header := w.Header()
 	header.Set("ETag", etag)
-	header.Set("X-Server-Start", s.started) // a client that sees another start loads the board anew
+	header.Set("X-Server-Start", s.started) // if it differs from the last one, a client loads the board anew
 	header.Set("X-Poll-Interval", s.pollInterval)
-	// A browser must ask each time. A cache that many clients share may send one response to all for a second.
+	// A browser must ask each time. A cache that many clients share may send one response to all for one second.
 	header.Set("Cache-Control", "public, max-age=0, s-maxage=1")
 	if matchesETag(r.Header.Values("If-None-Match"), etag) {
 		polls.Add(1)
@@ -168,12 +168,12 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 
-	tasks := []Task{} // [] in JSON, where nil would be null
+	tasks := []Task{} // stays empty if nothing changed; nil would be null in JSON
 	if since == "" {
 		tasks, err = s.store.BoardTasks(boardID)
 	} else if since < timestamp {
 		tasks, err = s.store.ChangedTasks(boardID, since)
-	} // else nothing has changed since
+	}
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func parseSince(rawQuery string) (string, error) {
 }
 
 // matchesETag reports whether an If-None-Match header names etag or is *, by the weak comparison of RFC 9110, section
-// 13.1.2. An ETag has no quotes inside, so in a list of ETags the quoted text can only be a whole one.
+// 13.1.2. It looks for the ETag with its quotes, so it cannot find it inside another one.
 func matchesETag(ifNoneMatch []string, etag string) bool {
 	tags := strings.Join(ifNoneMatch, ", ")
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
@@ -215,7 +215,6 @@ func matchesETag(ifNoneMatch []string, etag string) bool {
 
 // board writes a board and its lists. A client needs them once.
 func (s *server) board(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Cache-Control", "no-cache")
 	board, err := s.store.Board(r.PathValue("boardId"))
 	return writeData(w, http.StatusOK, board, err)
 }
@@ -238,7 +237,7 @@ func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if changes == (TaskChanges{}) {
-		return badRequest("there is nothing to change; the body must have at least one field")
+		return badRequest("there is nothing to change; the body must have at least one field that is not null")
 	}
 	if err := checkTask(changes.Title, changes.Description); err != nil {
 		return err
@@ -262,7 +261,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(into)
-	if err == nil {
+	if err == nil { // then nothing may follow but the end of the body
 		if _, err = decoder.Token(); err == io.EOF {
 			return nil
 		}
@@ -285,7 +284,10 @@ func checkTask(title, description *string) error {
 	if title != nil && isBlank(*title) {
 		return badRequest("title must not be blank")
 	}
-	return cmp.Or(checkText("title", title, 200), checkText("description", description, 10_000))
+	if err := checkText("title", title, 200); err != nil {
+		return err
+	}
+	return checkText("description", description, 10_000)
 }
 
 // checkText returns a clientError for text that is too long or that cannot be kept as it was sent.
@@ -315,6 +317,6 @@ func page(w http.ResponseWriter, r *http.Request) {
 	// Nothing from another site, and no place in a frame of another site, where clicks could be stolen.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-cache") // a rebuilt program shows at once
+	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once
 	http.ServeFileFS(w, r, clientFiles, "client/"+cmp.Or(r.PathValue("file"), "index.html"))
 }

@@ -30,9 +30,6 @@ func main() {
 
 // run serves until SIGINT or SIGTERM. It returns nil when all requests were finished and the database was closed.
 func run(addr, path string, interval time.Duration) (err error) {
-	if flag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; -help shows the flags", flag.Arg(0))
-	}
 	if interval < time.Second || interval > time.Hour || interval%time.Second != 0 {
 		return fmt.Errorf("-interval is %v; it must be whole seconds, from 1s to 1h", interval)
 	}
@@ -49,7 +46,7 @@ func run(addr, path string, interval time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }() // run returns this err
 
 	srv := &http.Server{
 		Handler: routes(store, interval),
@@ -61,7 +58,7 @@ func run(addr, path string, interval time.Duration) (err error) {
 	}
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- srv.Serve(listener) }()
-	host, _, _ := net.SplitHostPort(addr) // no error: net.Listen accepted addr
+	host, _, _ := net.SplitHostPort(addr) // empty if the program listens on all addresses
 	port := listener.Addr().(*net.TCPAddr).Port
 	log.Printf("task board at http://%s (database %s, stop with Ctrl-C)",
 		net.JoinHostPort(cmp.Or(host, "localhost"), strconv.Itoa(port)), path)

@@ -2,10 +2,11 @@
 --
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
 -- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
--- (SQLite's datetime('now') writes a space instead of the T. As text, such an instant is too early.)
+-- (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it looks earlier.)
+-- STRICT makes SQLite check the types of values. WITHOUT ROWID makes the id the only key of a row.
 
 CREATE TABLE boards (
-  id         TEXT PRIMARY KEY CHECK (id NOT IN ('', '.', '..')), -- a URL cannot carry these
+  id         TEXT PRIMARY KEY CHECK (id NOT IN ('', '.', '..')), -- in a URL, /boards/.. is another path
   name       TEXT NOT NULL,
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
@@ -32,14 +33,14 @@ CREATE TABLE tasks (
   created_at  TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
               CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
   updated_at  TEXT NOT NULL DEFAULT '', -- task_updated writes over whatever is here
-  -- A deleted task stays as a row. So a delete is a change like any other, and the next poll brings it.
+  -- A deleted task stays as a row with this instant. So a delete is a change like any other.
   deleted_at  TEXT
               CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE schema_checksum (sha256 TEXT NOT NULL) STRICT; -- that of this file; see createSchema
 
--- The lists of a board in order. Their id makes them UNIQUE anyway. Saying so lets SQLite skip a sort.
+-- The lists of a board in order. The id alone is unique. Saying UNIQUE here lets SQLite skip a sort.
 CREATE UNIQUE INDEX lists_in_order ON lists (board_id, position, id);
 
 -- For the whole board: the living tasks of a list in their order. Deleted tasks stay in the table for
@@ -50,25 +51,24 @@ CREATE INDEX tasks_live ON tasks (list_id, position, id) WHERE deleted_at IS NUL
 CREATE INDEX tasks_changed ON tasks (list_id, updated_at);
 
 -- Stamping. A trigger is SQL that SQLite runs by itself, in the transaction of whoever changes a row.
--- So no writer can forget it, and a row typed into the sqlite3 shell is stamped as well.
---
--- First the board's instant moves forward: to now, or to one millisecond after its old value if that is
--- later. So it moves even when the clock steps back, or when several changes fall into one millisecond.
--- Then the task gets the same instant.
+-- So no writer can forget it, and a row typed into the sqlite3 shell is stamped as well. NEW is the row
+-- after the change.
 CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN
+  -- The board's instant moves to now, or to its old value plus one millisecond if that is later. So it
+  -- moves even when the clock steps back, or when several changes fall into one millisecond.
   UPDATE boards SET updated_at = max(
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.001 seconds'))
   WHERE id = (SELECT board_id FROM lists WHERE id = NEW.list_id);
 
-  -- This UPDATE does not run the trigger again: in SQLite a trigger does not run itself.
+  -- The task gets the same instant. A trigger does not run itself again, unless SQLite is told to.
   UPDATE tasks SET updated_at = (
     SELECT b.updated_at FROM boards b JOIN lists l ON l.board_id = b.id
     WHERE l.id = NEW.list_id)
   WHERE id = NEW.id;
 END;
 
--- A new task needs the same stamp. Any UPDATE of the new row makes SQLite run task_updated for it.
+-- A new task needs a stamp too. This UPDATE of its row makes SQLite run the trigger above.
 CREATE TRIGGER task_inserted AFTER INSERT ON tasks BEGIN
   UPDATE tasks SET updated_at = '' WHERE id = NEW.id;
 END;
@@ -102,7 +102,7 @@ WHEN NEW.id <> OLD.id
      IS NOT (SELECT board_id FROM lists WHERE id = OLD.list_id)
 BEGIN SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead'); END;
 
--- REPLACE removes the old row without running task_delete_guard.
+-- INSERT OR REPLACE deletes a row that has the same id, without running task_delete_guard.
 CREATE TRIGGER task_insert_guard BEFORE INSERT ON tasks
 WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id)
   OR NOT EXISTS (SELECT 1 FROM lists WHERE id = NEW.list_id)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,7 +14,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Errors that Store methods return when a client asks for what cannot be done. Every other error is the database's own.
+// Errors that Store methods return when a client asks for what cannot be done. All others are the database's own.
 var (
 	ErrNoBoard    = errors.New("no such board")
 	ErrNoTask     = errors.New("no such task")
@@ -68,21 +67,20 @@ var schema string
 
 // Store keeps boards in an SQLite file. It is safe for concurrent use.
 //
-// Its methods take no context. A context that can be cancelled makes each query about 50 % slower with this driver,
-// which starts a goroutine to watch it, and a query of a poll is over in microseconds.
+// Its methods take no context from their caller. A context that can be cancelled makes each query about 50 % slower
+// with this driver, which starts a goroutine to watch it, and a query of a poll is over in microseconds.
 type Store struct {
 	// SQLite has one writer at a time, so all writes share one connection and wait in turn. A poll that finds
 	// nothing new uses only the connection in timestamps, so it never waits while others read whole boards.
 	writer, timestamps, reader *sql.DB
 
 	// What polls ask, prepared once. When SQLite prepares a statement, it plans it: it decides which index to
-	// read, and in which order. Preparing at each request would repeat that work.
-	//
-	// Tasks have two statements and not one, because the polls want different rows in a different order: the
-	// living tasks in the order of the board, or all changed tasks, deleted ones too, in the order of change.
+	// read, and in which order. Preparing at each request would repeat that work. Tasks have two statements and
+	// not one, because polls want different rows in a different order: the living tasks in the order of the
+	// board, or all changed tasks, deleted ones too, in the order of change.
 	timestamp, boardTasks, changedTasks *sql.Stmt
 
-	busyTimeout time.Duration
+	busyTimeout time.Duration // see Open
 }
 
 // Open opens the database file at path. If the file is missing or empty, Open creates the demo board in it. It returns
@@ -93,7 +91,8 @@ type Store struct {
 // keeps the file locked. After that it fails with an error that isBusy reports.
 func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	// These settings belong to a connection. In the data source name they reach every connection of a pool; sent
-	// with Exec, they would reach one. FULL keeps a change through a power cut once a client has seen it.
+	// with Exec, they would reach one. FULL keeps a change through a power cut once a client has seen it. With
+	// immediate, a transaction waits for other writers when it begins. With query_only, nothing can be written.
 	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
 	writer, err1 := newPool(source+"&_txlock=immediate", 1)
@@ -124,8 +123,8 @@ func newPool(source string, connections int) (*sql.DB, error) {
 	return db, err
 }
 
-// createSchema runs schema.sql on an empty database. It leaves every other database as it is, and returns an error
-// unless this schema.sql made it and the file may be written.
+// createSchema runs schema.sql on an empty database. For any other, it returns an error unless this schema.sql made it
+// and the file may be written.
 func (s *Store) createSchema() error {
 	checksum := fmt.Sprintf("%x", sha256.Sum256([]byte(schema)))
 	tx, err := s.writer.Begin()
@@ -133,7 +132,7 @@ func (s *Store) createSchema() error {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	var objects int
+	var objects int     // tables, indexes and triggers
 	if err := tx.QueryRow(`SELECT count(*) FROM sqlite_schema`).Scan(&objects); err != nil {
 		return err
 	}
@@ -145,11 +144,14 @@ func (s *Store) createSchema() error {
 	}
 	var found string
 	err = tx.QueryRow(`SELECT sha256 FROM schema_checksum`).Scan(&found)
-	if err != nil || found != checksum {
+	if sqliteErr, ok := errors.AsType[sqlite3.Error](err); ok && sqliteErr.Code != sqlite3.ErrError {
+		return err // ErrError would only say that there is no such table
+	}
+	if found != checksum {
 		return errors.New("another schema.sql or another program made this database; " +
 			"delete the file if you do not need it, or name another file with -db")
 	}
-	// This changes nothing and is rolled back. It fails if the file may not be written.
+	// This only tries to write. It changes nothing and is rolled back.
 	_, err = tx.Exec(`UPDATE schema_checksum SET sha256 = sha256`)
 	return err
 }
@@ -183,7 +185,7 @@ func (s *Store) Close() error {
 func isBusy(err error) bool {
 	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
 	return ok && sqliteErr.Code == sqlite3.ErrBusy ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone) // the deadline in write
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone) // rolled back at its deadline
 }
 
 // Timestamp returns the instant of the last change to any task of a board. It returns ErrNoBoard.
@@ -202,9 +204,9 @@ SELECT t.id, t.list_id, t.title, t.description, t.position,
        t.created_at, t.updated_at, coalesce(t.deleted_at, '')
 FROM tasks t `
 
-// (SELECT ?) gives the same value as a plain ?. With a plain ? in a join, SQLite looks at the value while it plans, and
-// plans again when the value has changed. The driver clears the values after each use, so SQLite would plan at every
-// poll, which takes longer than reading the rows. SQLite does not look into a subquery, so it keeps its first plan.
+// (SELECT ?) is the same value as ?. When SQLite plans l.board_id = ?, it looks at the value, and it plans again when
+// the value has changed. The driver clears all values after each use. So SQLite would plan at every poll, which takes
+// longer than reading the rows. SQLite cannot look into (SELECT ?), so it keeps its first plan.
 const boardTasksQuery = selectTasks + `
 JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
@@ -270,8 +272,7 @@ func (s *Store) Board(boardID string) (Board, error) {
 	return board, rows.Err()
 }
 
-// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list, or if the list's last
-// task has the greatest position that there is.
+// CreateTask puts a new task last in its list. It returns ErrConstraint if the list does not exist or has no place left.
 func (s *Store) CreateTask(n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(id, `
@@ -290,7 +291,7 @@ func (s *Store) UpdateTask(id string, c TaskChanges) (Task, error) {
 			list_id     = coalesce(?2, list_id),
 			title       = coalesce(?3, title),
 			description = coalesce(?4, description),
-			position    = coalesce(?5, iif(?2 <> list_id, (
+			position    = coalesce(?5, iif(?2 <> list_id, ( -- as sent, or last in another list, or as it was
 				SELECT coalesce(max(other.position) + 1, 0) FROM tasks other
 				WHERE other.list_id = ?2 AND other.deleted_at IS NULL), position))
 		WHERE id = ?1 AND deleted_at IS NULL`,
@@ -304,8 +305,8 @@ func (s *Store) DeleteTask(id string) (Task, error) {
 		WHERE id = ?1 AND deleted_at IS NULL`, id)
 }
 
-// write runs a statement that changes the task id, and returns the task exactly as the next poll will show it. It
-// reads the row again for that: RETURNING would give the row as it was before the triggers stamped it.
+// write runs a statement that changes the task id, with args for ?1, ?2 and so on. It returns the task exactly as the
+// next poll will show it. So it reads the row again: RETURNING would give it as it was before the triggers stamped it.
 func (s *Store) write(id, statement string, args ...any) (Task, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.busyTimeout)
 	defer cancel()
@@ -321,8 +322,8 @@ func (s *Store) write(id, statement string, args ...any) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	if n, err := result.RowsAffected(); n == 0 {
-		return Task{}, cmp.Or(err, ErrNoTask)
+	if n, _ := result.RowsAffected(); n == 0 { // this driver returns no error here
+		return Task{}, ErrNoTask
 	}
 	tasks, err := scanTasks(tx.Query(selectTasks+`WHERE t.id = ?`, id))
 	if err != nil {
