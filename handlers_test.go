@@ -30,7 +30,7 @@ func newServer(t *testing.T) (url, path string) {
 // serve serves the database at path until the test ends, and returns the server's URL.
 func serve(t *testing.T, path string) string {
 	t.Helper()
-	store, err := Open(path, time.Second)
+	store, err := Open(path, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func poll(t *testing.T, url, since string) (tasks []Task, timestamp string) {
 		Timestamp string
 	}
 	if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("poll since %q: status %d, body %s; want 200 with data", since, resp.StatusCode, body)
+		t.Errorf("poll since %q: status %d, body %.300q; want 200 with data", since, resp.StatusCode, body)
 	}
 	return got.Data, got.Timestamp
 }
@@ -108,8 +108,10 @@ func write(t *testing.T, method, url, body string) Task {
 	t.Helper()
 	resp, respBody := send(t, method, url, body)
 	var got struct{ Data Task }
-	if err := json.Unmarshal(respBody, &got); err != nil || resp.StatusCode/100 != 2 {
-		t.Errorf("%s %s %s: status %d, body %s; want 2xx with a task", method, url, body, resp.StatusCode, respBody)
+	want := map[string]int{"POST": 201, "PATCH": 200, "DELETE": 200}[method]
+	if err := json.Unmarshal(respBody, &got); err != nil || resp.StatusCode != want {
+		t.Errorf("%s %s %.99s: status %d, body %.300s; want %d with a task",
+			method, url, body, resp.StatusCode, respBody, want)
 	}
 	return got.Data
 }
@@ -206,7 +208,7 @@ func TestWrites(t *testing.T) {
 			got := write(t, test.method, url+test.path, test.body)
 			tasks, timestamp := poll(t, url, since)
 			if !slices.Equal(tasks, []Task{got}) {
-				t.Errorf("%s %s: response\n%+v\nnext poll\n%+v\nwant the same", test.method, test.path, got, tasks)
+				t.Errorf("%s %s: response\n%+.99v, next poll\n%+.99v", test.method, test.path, got, tasks)
 			}
 			if deleted := got.DeletedAt != ""; deleted != (test.method == "DELETE") {
 				t.Errorf("%s %s: deleted_at = %q", test.method, test.path, got.DeletedAt)
@@ -221,7 +223,7 @@ func TestWrites(t *testing.T) {
 				want.ID = got.ID
 			}
 			if got != want {
-				t.Errorf("%s %s %s: got\n%+v\nwant\n%+v", test.method, test.path, test.body, got, want)
+				t.Errorf("%s %s %.99s: got\n%+.99v\nwant\n%+.99v", test.method, test.path, test.body, got, want)
 			}
 			since = timestamp
 		})
@@ -330,11 +332,9 @@ func TestConditionalPoll(t *testing.T) {
 		{name: "in a list", method: "GET", ifNoneMatch: `"x, y" ,` + old + ",\t" + now, want: 304},
 		{name: "any", method: "GET", ifNoneMatch: "*", want: 304},
 		{name: "old", method: "GET", ifNoneMatch: old, want: 200},
-		{name: "old, HEAD", method: "HEAD", ifNoneMatch: old, want: 200},
 		{name: "without quotes", method: "GET", ifNoneMatch: strings.Trim(opaque, `"`), want: 200},
 		{name: "any, inside another", method: "GET", ifNoneMatch: `"a,*,b"`, want: 200},
 		{name: "inside another", method: "GET", ifNoneMatch: `"a,` + opaque[1:], want: 200},
-		{name: "none", method: "GET", ifNoneMatch: "", want: 200},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			resp, _ := send(t, test.method, board, "", "If-None-Match", test.ifNoneMatch)

@@ -272,7 +272,7 @@ func (s *Store) Board(boardID string) (Board, error) {
 	return board, rows.Err()
 }
 
-// CreateTask puts a new task last in its list. It returns ErrConstraint if the list does not exist or has no place left.
+// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list or no place in it.
 func (s *Store) CreateTask(n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(id, `

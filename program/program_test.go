@@ -345,7 +345,7 @@ func TestStartErrors(t *testing.T) {
 		{name: "another program's", flag: "-db", value: path("other.db"), want: "name another file with -db"},
 		{name: "another schema.sql", flag: "-db", value: path("older.db"), want: "older.db: another schema.sql"},
 		{name: "read-only", flag: "-db", value: path("readonly.db"), want: "readonly database"},
-		{name: "interval too short", flag: "-interval", value: "500ms", want: "whole seconds, from 1s to 1h"},
+		{name: "interval too short", flag: "-interval", value: "0s", want: "whole seconds, from 1s to 1h"},
 		{name: "interval too long", flag: "-interval", value: "61m", want: "whole seconds, from 1s to 1h"},
 		{name: "interval with a fraction", flag: "-interval", value: "1500ms", want: "whole seconds"},
 	} {
