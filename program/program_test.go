@@ -62,21 +62,50 @@ func TestSources(t *testing.T) {
 // start starts the program on a free port and returns its URL. The test's end kills it.
 func start(t *testing.T, path string) (url string, cmd *exec.Cmd) {
 	t.Helper()
+	cmd, stderr := launch(t, path)
+	return waitForURL(t, stderr), cmd
+}
+
+// launch starts the program and does not wait until it serves.
+func launch(t *testing.T, path string) (cmd *exec.Cmd, stderr io.Reader) {
+	t.Helper()
 	cmd = exec.Command(program, "-addr", "localhost:0", "-db", path)
 	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { cmd.Process.Kill() })
+	return cmd, stderr
+}
+
+// waitForURL returns the URL in the program's first line.
+func waitForURL(t *testing.T, stderr io.Reader) string {
+	t.Helper()
 	line, err := bufio.NewReader(stderr).ReadString('\n')
-	url = regexp.MustCompile(`http://localhost:\d+`).FindString(line)
+	url := regexp.MustCompile(`http://localhost:\d+`).FindString(line)
 	if url == "" {
 		t.Fatalf("first line = %q, %v; want it to have a URL", line, err)
 	}
-	return url, cmd
+	return url
+}
+
+// TestStartTogether starts several programs at once on one fresh file. One makes the board, the others wait for it.
+func TestStartTogether(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "taskboard.db")
+	var outputs []io.Reader
+	for range 8 {
+		_, stderr := launch(t, path)
+		outputs = append(outputs, stderr)
+	}
+	for _, stderr := range outputs {
+		if got := tasks(t, waitForURL(t, stderr)); len(got) != 5 {
+			t.Errorf("tasks = %v, want the 5 of the demo board", got)
+		}
+	}
 }
 
 // tasks returns the titles of the tasks of board-1 by their ids.
@@ -369,5 +398,8 @@ func TestStartErrors(t *testing.T) {
 				t.Errorf("shortpoll %q changed the file", args)
 			}
 		})
+	}
+	if _, err := os.Stat(path("new.db")); !os.IsNotExist(err) {
+		t.Errorf("new.db is there (%v), although no start with it came as far as the database", err)
 	}
 }
