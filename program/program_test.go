@@ -327,6 +327,34 @@ func TestCookies(t *testing.T) {
 	}
 }
 
+// TestPage asks for the page and the files that it loads.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t, filepath.Join(t.TempDir(), "taskboard.db"))
+	for _, test := range []struct {
+		path string
+		want int
+	}{
+		{path: "/", want: 200},
+		{path: "/client/index.html", want: 200},
+		{path: "/client/poll.js", want: 200},
+		{path: "/client/none.js", want: 404},
+		{path: "/client/page_test.go", want: 404},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			resp, err := http.Get(url + test.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			policy := resp.Header.Get("Content-Security-Policy")
+			if resp.StatusCode != test.want || policy != "default-src 'self'; frame-ancestors 'none'" {
+				t.Errorf("GET %s: status %d, policy %q; want %d", test.path, resp.StatusCode, policy, test.want)
+			}
+		})
+	}
+}
+
 // TestStartErrors starts the program where it cannot run. It must say why in one line, with exit code 1, and leave the
 // file as it was.
 func TestStartErrors(t *testing.T) {
