@@ -1,85 +1,113 @@
 // @ts-check
-// The view: the board, the meter, the knobs. How polling works is in poll.js.
-import { startPolling } from "/client/poll.js";
+// The page: the board with its writes, and the knobs. How polling works is in poll.js.
+import { startPolling } from "./poll.js";
+import * as meter from "./meter.js";
 
 /** @typedef {import("./poll.js").Task} Task */
-
-const updatesURL = "/boards/board-1/updates";
-const minutesShown = 2;
+/** @typedef {import("./poll.js").Source} Source */
+/** @typedef {import("./poll.js").Poll} Poll */
 
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
-const strip = byId("strip");
+const board = byId("board");
 
-// --- The board ---------------------------------------------------------------
+// --- The board ---------------------------------------------------------------------------------------------
 
-/** @type {Map<string, Task>} */
-const tasks = new Map();
-/** @type {Map<string, any>} the elements of the tasks shown */
-const cards = new Map();
+const tasks = /** @type {Map<string, Task>} */ (new Map());
+const cards = /** @type {Map<string, any>} */ (new Map()); // the elements of the tasks
 let loads = 0; // how often the whole board came
 
-/** Draws the board's lists, without tasks. */
-async function loadLists() {
-  const { data } = await request("GET", "/boards/board-1");
-  byId("name").textContent = data.name;
-  document.title = `${data.name}: short polling`;
-  byId("board").replaceChildren(...data.lists.map((/** @type {any} */ list) => {
-    const section = listElement(list.id) ?? byId("list").content.cloneNode(true).firstElementChild;
-    section.dataset.id = list.id;
-    section.querySelector("h2").textContent = list.name;
-    section.querySelector(".add input").ariaLabel = `New task in ${list.name}`;
-    section.querySelector(".add button").ariaLabel = `Add to ${list.name}`;
-    section.querySelector(".add").onsubmit = addTask;
-    return section;
-  }));
-}
-
 /** Updates the view: with all tasks of the board, or with those that changed. */
-async function show(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
-  const arrived = rows.filter((task) => !task.deleted_at || tasks.has(task.id));
+async function show(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
+  await released;
   if (source === "board" || rows.some((task) => !listElement(task.list_id))) await loadLists();
+  const focused = /** @type {any} */ (document.activeElement);
+  const list = focused.closest(".list");
+  if (source === "poll") announce(rows.filter(meter.isNews));
   if (source === "board") {
     loads++;
     tasks.clear();
+    byId("news").textContent = loads === 1 ? "No change has arrived yet."
+      : "The server was started anew, so the board was loaded anew.";
   }
-  /** @type {any} */
-  const focused = document.activeElement;
   for (const task of rows) {
     if (task.deleted_at) tasks.delete(task.id);
     else tasks.set(task.id, task);
   }
   for (const [id, card] of cards) {
-    if (tasks.has(id)) continue;
-    card.remove();
-    cards.delete(id);
+    if (!tasks.has(id)) removeCard(id, card, source);
   }
   for (const task of rows) {
-    if (!task.deleted_at) showTask(task, source === "poll");
+    if (!task.deleted_at) showTask(task, source === "poll" && meter.isNews(task));
   }
-  arrange();
-  // Moving an element takes the focus from it.
-  if (document.activeElement !== focused) (focused.disabled ? focused.closest(".task").querySelector(".edit") : focused).focus();
-  if (source === "poll" && arrived.length > 0) showDelay(arrived);
+  for (const section of board.children) {
+    const inList = [...tasks.values()].filter((task) => task.list_id === section.dataset.id);
+    inList.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
+    place(section.querySelector("ol"), inList.map((task) => cards.get(task.id)));
+  }
+  settle();
+  if (document.activeElement === focused) return; // if not, the element was moved or removed, which takes the focus
+  const heir = !focused.isConnected ? list?.querySelector("h2")
+    : focused.disabled ? focused.closest(".task").querySelector(".edit") : focused;
+  heir?.focus({ preventScroll: true });
 }
 
 const listElement = (/** @type {string} */ id) =>
-  [...byId("board").children].find((section) => section.dataset.id === id);
+  [...board.children].find((section) => section.dataset.id === id);
+
+/** Draws the board's lists, without tasks. */
+async function loadLists() {
+  const { data } = await request("GET", "/boards/board-1");
+  byId("name").textContent = `: ${data.name}`;
+  document.title = `Short polling: ${data.name}`;
+  const sections = data.lists.map((/** @type {any} */ { id, name }) => {
+    const section = listElement(id) ?? byId("list").content.cloneNode(true).firstElementChild;
+    section.dataset.id = id;
+    section.querySelector("h2").textContent = name;
+    section.querySelector(".add input").ariaLabel = `New task in ${name}`;
+    section.querySelector(".add button").ariaLabel = `Add to ${name}`;
+    section.querySelector(".add").onsubmit = addTask;
+    return section;
+  });
+  for (const section of [...board.children]) {
+    if (!sections.includes(section)) section.remove();
+  }
+  place(board, sections);
+}
+
+/** Puts elements into a parent in this order, and moves none without need: a moved field loses the focus. */
+function place(/** @type {Element} */ parent, /** @type {Element[]} */ elements) {
+  let next = parent.firstElementChild;
+  for (const element of elements) {
+    while (next?.matches(".gone")) next = next.nextElementSibling;
+    if (element === next) next = next.nextElementSibling;
+    else parent.insertBefore(element, next);
+  }
+}
 
 /** Draws a task, or draws it anew. One that a poll brought is lit for a moment. */
 function showTask(/** @type {Task} */ task, /** @type {boolean} */ lit) {
   const card = cards.get(task.id) ?? newCard(task.id);
-  const section = listElement(task.list_id);
-  const [left, right] = [section.previousElementSibling, section.nextElementSibling];
+  const section = /** @type {Element} */ (listElement(task.list_id));
   card.querySelector(".title").textContent = task.title;
   card.querySelector(".description").textContent = task.description;
-  for (const [button, what, list] of [["left", "Move to", left], ["right", "Move to", right], ["edit", "Rename"], ["delete", "Delete"]]) {
-    const element = card.querySelector(`.${button}`);
-    const listName = list?.querySelector("h2").textContent;
-    element.ariaLabel = listName ? `Move “${task.title}” to ${listName}` : `${what} “${task.title}”`;
-    element.title = element.ariaLabel;
-    if (what === "Move to") element.disabled = !list;
-  }
   card.querySelector("input").ariaLabel = `New title of “${task.title}”`;
+  label(card.querySelector(".edit"), `Rename “${task.title}”`);
+  label(card.querySelector(".delete"), `Delete “${task.title}”`);
+  for (const [side, list] of /** @type {const} */ ([
+    ["left", section.previousElementSibling],
+    ["right", section.nextElementSibling],
+  ])) {
+    const button = card.querySelector(`.${side}`);
+    const name = list?.querySelector("h2")?.textContent;
+    label(button, list ? `Move “${task.title}” to ${name}` : `There is no list to the ${side}`);
+    button.disabled = !list;
+  }
+  const { form } = card.querySelector("input");
+  if (!form.hidden) {
+    const theirs = task.title !== form.dataset.from;
+    card.querySelector(".note").textContent = theirs ? `Another client renamed this task to “${task.title}”. ` +
+      "Save replaces that title, Cancel keeps it." : "";
+  }
   if (lit) {
     card.classList.remove("lit");
     void card.offsetWidth; // or an animation that still runs would not start again
@@ -87,246 +115,305 @@ function showTask(/** @type {Task} */ task, /** @type {boolean} */ lit) {
   }
 }
 
-/** Puts each card into its list, by position, then id. */
-function arrange() {
-  for (const section of byId("board").children) {
-    const list = section.querySelector("ol");
-    let next = list.firstElementChild;
-    for (const { id } of [...tasks.values()].filter((task) => task.list_id === section.dataset.id)
-      .sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1))) {
-      if (cards.get(id) === next) next = next.nextElementSibling;
-      else list.insertBefore(cards.get(id), next);
-    }
-  }
+function label(/** @type {HTMLElement} */ button, /** @type {string} */ text) {
+  button.ariaLabel = text;
+  button.title = text;
 }
 
 function newCard(/** @type {string} */ id) {
   const card = byId("task").content.cloneNode(true).firstElementChild;
-  const [title, form] = [card.querySelector(".title"), card.querySelector("form")];
+  const form = card.querySelector("form");
   card.dataset.id = id;
   cards.set(id, card);
-  const edit = (/** @type {boolean} */ on) => {
-    const elsewhere = !card.contains(document.activeElement) && document.activeElement !== document.body;
-    title.hidden = on;
-    form.hidden = !on;
-    if (!elsewhere) card.querySelector(on ? "input" : ".edit").focus();
+  form.onsubmit = (/** @type {Event} */ event) => saveCard(event, card);
+  form.onkeydown = (/** @type {KeyboardEvent} */ event) => {
+    // An Escape that ends the composition of an input method is not for us.
+    if (event.key === "Escape" && !event.isComposing) edit(card, false);
   };
-  form.onsubmit = (/** @type {Event} */ event) =>
-    submit(event, (title) => write("PATCH", id, { title }), () => edit(false));
-  card.querySelector(".left").addEventListener("click", () => move(id, "previousElementSibling"));
-  card.querySelector(".right").addEventListener("click", () => move(id, "nextElementSibling"));
-  card.querySelector(".delete").addEventListener("click", () => deleteTask(id));
-  card.querySelector(".edit").addEventListener("click", () => {
-    if (form.hidden) form.title.value = title.textContent;
-    edit(form.hidden);
-  });
-  form.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === "Escape") edit(false);
-  });
+  card.querySelector(".cancel").onclick = () => edit(card, false);
+  card.querySelector(".edit").onclick = () => edit(card, true);
+  card.querySelector(".left").onclick = () => move(card, "previousElementSibling");
+  card.querySelector(".right").onclick = () => move(card, "nextElementSibling");
+  card.querySelector(".delete").onclick = () => write(card, "DELETE", `/tasks/${encodeURIComponent(id)}`);
   return card;
 }
 
-// --- Writes --------------------------------------------------------------------
+/** Opens or closes the field for a new title. One that is open already keeps what was typed. */
+function edit(/** @type {any} */ card, /** @type {boolean} */ open) {
+  const { title } = card.querySelector("form");
+  const { form } = title;
+  if (card.matches(".gone")) {
+    const list = card.closest(".list");
+    card.remove();
+    list.querySelector("h2").focus();
+    return;
+  }
+  if (open && form.hidden) {
+    title.value = form.dataset.from = card.querySelector(".title").textContent;
+    card.querySelector(".note").textContent = "";
+  }
+  const focusIsHere = card.contains(document.activeElement) || document.activeElement === document.body;
+  form.hidden = !open;
+  card.querySelector(".title").hidden = open;
+  if (!open) causeIsGone(card);
+  if (focusIsHere) (open ? title : card.querySelector(".edit")).focus();
+}
 
-/** Sends a request and returns its JSON. It throws what the server says of an error. */
-async function request(/** @type {string} */ method, /** @type {string} */ url, /** @type {any} */ body = undefined) {
+/** Takes a task's card from the board. If another client deleted the task, a title being typed into it stays. */
+function removeCard(/** @type {string} */ id, /** @type {any} */ card, /** @type {Source} */ source) {
+  const { title } = card.querySelector("form");
+  cards.delete(id);
+  causeIsGone(card);
+  if (title.form.hidden || title.value === title.form.dataset.from || source === "write") return card.remove();
+  card.classList.add("gone");
+  card.querySelector(".rename button").textContent = "Add as a new task";
+  card.querySelector(".note").textContent = "Another client deleted this task. What you typed is still here.";
+}
+
+/** Names what came last. */
+function announce(/** @type {Task[]} */ news) {
+  const task = news.at(-1);
+  if (!task) return;
+  const later = `${(meter.age(task) / 1000).toFixed(1)} s after it was made`;
+  const what = task.deleted_at ? "The deletion of " : tasks.has(task.id) ? "The change of " : "";
+  const title = document.createElement("bdi"); // a right-to-left title must not turn the sentence around
+  title.textContent = meter.shorten(task.title);
+  if (news.length === 1) byId("news").replaceChildren(what, title, ` arrived ${later}`);
+  else byId("news").replaceChildren(`${news.length} changes arrived, the last of them, `, title, `, ${later}`);
+}
+
+// A click must not hit another task than the one aimed at. While a pointer is pressed on the board, changes wait;
+// and when cards have moved, their buttons take no click for half a second, the time of a double click.
+
+let released = Promise.resolve();
+board.addEventListener("pointerdown", () => {
+  released = new Promise((done) => {
+    for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => setTimeout(done), { once: true });
+    setTimeout(done, 5000); // a pointer that is let go outside the window may never tell
+  });
+});
+
+let settled = 0;
+function settle() {
+  clearTimeout(settled);
+  board.classList.add("settling");
+  settled = setTimeout(() => board.classList.remove("settling"), 500);
+}
+
+// --- Writes ------------------------------------------------------------------------------------------------
+
+const busy = new Set(); // the cards and forms whose write is under way: a second click or Enter does nothing
+const writes = /** @type {Set<Promise<any>>} */ (new Set()); // what they wait for
+
+/** Sends a request and returns its JSON. Its errors say what the server says, or what it did. */
+async function request(/** @type {string} */ method, /** @type {string} */ url, body = /** @type {any} */ (undefined)) {
   const response = await fetch(url, {
     method,
     headers: body && { "Content-Type": "application/json" },
     body: body && JSON.stringify(body),
-    signal: AbortSignal.timeout(30_000),
+    signal: AbortSignal.timeout(20_000),
   });
-  const json = response.status === 204 ? {} : await response.json();
-  if (!response.ok) throw new Error(json.error);
+  const json = await response.json().catch(() => ({})); // a proxy's error may be HTML
+  const { status } = response;
+  if (json.error) throw Object.assign(new Error(`Not saved: ${json.error}.`), { status });
+  if (!json.data) throw Object.assign(new Error(`The server responded with status ${status}. ${unsure}`), { status });
   return json;
 }
-
-/** Writes a task, shows the answer, and reports whether that went well. */
-async function write(/** @type {string} */ method, /** @type {string} */ id, /** @type {any} */ body = undefined) {
-  byId("problem").textContent = "";
-  try {
-    const { data } = await request(method, id ? `/tasks/${encodeURIComponent(id)}` : "/tasks", body);
-    if (data) users[0].apply([data], "write").catch(() => {}); // then the next poll shows it
-    return true;
-  } catch (e) {
-    const { name, message } = /** @type {Error} */ (e);
-    byId("problem").textContent = name === "Error" ? `Not saved: ${message}.` : "No answer from the server: it may or may not be saved.";
-    return false;
-  }
-}
+const unsure = "The change may or may not be saved.";
 
 /**
- * Saves the title of a form, once however often it is sent. What is typed in the meantime stays.
- * @param {any} event
- * @param {(title: string) => Promise<boolean>} save
- * @param {() => void} done
+ * Writes a task, shows it as the response has it, and says whether that went well.
+ * @param {Element} cause the card or form that it is about
+ * @param {string} method
+ * @param {string} url
+ * @param {object} [body]
  */
-async function submit(event, save, done) {
-  event.preventDefault();
-  const { title, lastElementChild: button } = event.target;
+async function write(cause, method, url, body) {
+  if (busy.has(cause)) return false;
+  busy.add(cause);
+  complain("");
+  const written = request(method, url, body).then(({ data }) => {
+    meter.wrote(data);
+    return data;
+  });
+  writes.add(written);
+  try {
+    const task = await written;
+    await users[0].apply([task], "write").catch(reportError); // if this fails, the next poll shows it
+    return true;
+  } catch (e) {
+    const { message, status } = /** @type {any} */ (e);
+    complain(status ? message : `The server did not respond. ${unsure}`, status < 500 ? cause : null);
+    return false;
+  } finally {
+    busy.delete(cause);
+    writes.delete(written);
+  }
+}
+
+/** Waits a moment for the responses to writes: a poll's response can bring what this page writes before they do. */
+const ownWrites = () => Promise.race([Promise.allSettled(writes), new Promise((done) => setTimeout(done, 500))]);
+
+/** Saves the title of a form. Says whether that went well and nothing else was typed in the meantime. */
+async function saveTitle(/** @type {any} */ title, /** @type {any[]} */ ...[cause, method, url, body]) {
   const typed = title.value;
-  button.disabled = true; // also stops the Enter key
-  if (await save(typed.trim()) && title.value === typed) done();
-  button.disabled = false;
-  if (document.activeElement === document.body) title.focus(); // the button had it
-}
-
-function addTask(/** @type {any} */ event) {
-  const form = event.target, list_id = form.closest("section").dataset.id;
-  return submit(event, (title) => write("POST", "", { list_id, title }), () => form.reset());
-}
-
-function move(/** @type {string} */ id, /** @type {"previousElementSibling" | "nextElementSibling"} */ direction) {
-  write("PATCH", id, { list_id: cards.get(id).closest("section")[direction].dataset.id });
-}
-
-async function deleteTask(/** @type {string} */ id) {
-  const section = cards.get(id).closest("section");
-  const task = /** @type {Task} */ (tasks.get(id));
-  if (!await write("DELETE", id)) return;
-  await show([{ ...task, deleted_at: "now" }], "write"); // at once; the next poll brings the real row
-  if (document.activeElement === document.body) section.querySelector(".add input").focus();
-}
-
-// --- The meter -------------------------------------------------------------------
-
-let [polls, nothing, bytes] = [0, 0, 0];
-/** @type {{at: number, kind: "nothing" | "changes" | "failed"}[]} */
-let marks = [];
-let failure = "", retryAt = 0; // why the last poll failed, and when the next comes, as in Date.now()
-
-/** Counts a poll of any user. One that brought only what this page had written itself is one for nothing. */
-function count(/** @type {{changes: number, error?: Error}} */ { changes, error }) {
-  marks.push({ at: Date.now(), kind: error ? "failed" : changes > 0 ? "changes" : "nothing" });
-  if (!error) polls++;
-  if (!error && changes === 0) nothing++;
-  showFigures();
-}
-
-new PerformanceObserver((list) => {
-  for (const entry of /** @type {PerformanceResourceTiming[]} */ (list.getEntries())) {
-    if (new URL(entry.name).pathname === updatesURL) bytes += entry.transferSize;
+  // Space, and characters that are not seen, do not make a title.
+  if (/^[\s\p{C}\p{Default_Ignorable_Code_Point}]*$/u.test(typed)) {
+    complain("Not saved: a title needs a character that can be seen.", cause);
+    return false;
   }
-  performance.clearResourceTimings();
-  showFigures();
-}).observe({ type: "resource" });
-
-/** Says how long a change was on its way. It takes the two clocks to agree, as on one machine they do. */
-function showDelay(/** @type {Task[]} */ rows) {
-  const changed = Math.max(...rows.map((task) => Date.parse(task.updated_at)));
-  byId("delay").textContent = `${Math.max(0, (Date.now() - changed) / 1000).toFixed(1)} s`;
+  return await write(cause, method, url, { ...body, title: typed.trim() }) && title.value === typed;
 }
 
-function showFigures() {
-  byId("polls").textContent = polls.toLocaleString("en");
-  byId("nothing").textContent = `${nothing.toLocaleString("en")}${polls ? ` (${Math.round(100 * nothing / polls)} %)` : ""}`;
-  byId("bytes").textContent = `${(bytes / 1000).toLocaleString("en", { maximumFractionDigits: 1 })} kB`;
+async function addTask(/** @type {any} */ event) {
+  event.preventDefault();
+  const form = event.target;
+  if (form.title.value === "") return; // for one, after Enter was pressed twice
+  const list_id = form.closest(".list").dataset.id;
+  if (await saveTitle(form.title, form, "POST", "/tasks", { list_id })) form.reset();
 }
 
-/** Draws the strip. Once a second is enough: 50 users can bring a hundred polls and figures in that time. */
-function drawStrip() {
-  const span = minutesShown * 60_000, now = Date.now();
-  marks = marks.filter((mark) => now - mark.at < span);
-  const { clientWidth: width, clientHeight: height } = strip;
-  strip.width = width * devicePixelRatio;
-  strip.height = height * devicePixelRatio;
-  const draw = strip.getContext("2d");
-  draw.scale(devicePixelRatio, devicePixelRatio);
-  const colour = (/** @type {string} */ selector) => getComputedStyle(/** @type {Element} */ (document.querySelector(selector)));
-  const colours = {
-    nothing: colour(".mark.nothing").backgroundColor,
-    changes: colour(".mark.changes").backgroundColor,
-    failed: colour(".mark.failed").color,
-  };
-  for (const { at, kind } of marks) {
-    const x = width - 4 - (width - 8) * (now - at) / span;
-    draw.fillStyle = draw.strokeStyle = colours[kind];
-    if (kind === "nothing") draw.fillRect(x - 1, height - 9, 2, 9);
-    if (kind === "changes") draw.fillRect(x - 2, 2, 4, height - 2);
-    if (kind === "failed") {
-      draw.lineWidth = 2;
-      draw.beginPath();
-      for (const slope of [-1, 1]) {
-        draw.moveTo(x - 4, height / 2 - 4 * slope);
-        draw.lineTo(x + 4, height / 2 + 4 * slope);
-      }
-      draw.stroke();
-    }
-  }
-  const of = (/** @type {string} */ kind) => marks.filter((mark) => mark.kind === kind).length;
-  strip.ariaLabel = `Polls of the last two minutes: ${of("nothing")} brought nothing, ${of("changes")} changes, ${of("failed")} failed`;
+async function saveCard(/** @type {any} */ event, /** @type {any} */ card) {
+  event.preventDefault();
+  const { title } = event.target;
+  const list_id = card.closest(".list").dataset.id;
+  const unchanged = title.value === event.target.dataset.from;
+  const saved = card.matches(".gone") ? saveTitle(title, card, "POST", "/tasks", { list_id })
+    : unchanged || saveTitle(title, card, "PATCH", `/tasks/${encodeURIComponent(card.dataset.id)}`);
+  if (await saved) edit(card, false);
 }
 
-/** Says whether the page is up to date, and if not, when it tries again. */
-function showStatus() {
-  const text = paused ? "Paused: changes do not arrive."
-    : failure ? `${failure};`
-    : loads === 0 ? "Loading the board …"
-    : loads === 1 ? "Polling."
-    : "Polling. The server came back from an older copy of its data, so the board was loaded anew.";
-  if (byId("status").textContent !== text) byId("status").textContent = text; // it is read aloud
-  byId("countdown").textContent = failure && !paused ? `retrying in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s` : "";
-  byId("state").classList.toggle("bad", failure !== "");
+function move(/** @type {any} */ card, /** @type {"previousElementSibling" | "nextElementSibling"} */ direction) {
+  const list_id = card.closest(".list")[direction].dataset.id;
+  return write(card, "PATCH", `/tasks/${encodeURIComponent(card.dataset.id)}`, { list_id });
 }
 
-// --- The knobs ---------------------------------------------------------------------
+let cause = /** @type {Element | null} */ (null), complainedAt = 0;
 
+/** Says what went wrong with a card or form. Without a cause, it was the server or the way to it. */
+function complain(/** @type {string} */ text, /** @type {Element | null} */ of = null) {
+  byId("problem").textContent = text;
+  cause = of;
+  complainedAt = Date.now();
+}
+
+function causeIsGone(/** @type {Element | null} */ of) {
+  if (cause === of) complain("");
+}
+
+board.addEventListener("input", (/** @type {any} */ event) => causeIsGone(event.target.closest(".add, .task")));
+
+// --- The users and the state of their polling --------------------------------------------------------------
+
+const users = /** @type {ReturnType<typeof startPolling>[]} */ ([]); // the first one feeds the board
 let paused = false, secondsTouched = false;
-
-/** @type {ReturnType<typeof startPolling>[]} the first one feeds the board, the others only ask */
-const users = [];
+let failure = "", lastGood = 0; // why the last poll of the first user failed, and when one last went well
+let hiddenAt = 0, shownAt = 0, hiddenFor = 0;
 
 function addUser() {
-  const first = users.length === 0;
-  const user = startPolling(updatesURL, first ? show : () => {}, (poll) => {
-    count(poll);
-    if (!first) return;
-    failure = !poll.error ? "" : poll.error.name === "Error" ? poll.error.message : "the server can't be reached";
-    retryAt = Date.now() + poll.waitMs;
-    if (!secondsTouched) byId("seconds").value = user.advised();
+  const number = users.length;
+  users.push(startPolling("/boards/board-1/updates", async (rows, source) => {
+    if (source === "poll") await ownWrites();
+    if (number === 0) await show(rows, source);
+  }, (poll) => {
+    meter.polled(number, poll);
+    if (number > 0) return;
+    failure = poll.error ? reason(poll) : "";
+    if (!poll.error) lastGood = Date.now();
+    if (!poll.error && Date.now() > complainedAt + 5000) causeIsGone(null);
     showKnobs();
-    showStatus();
-  });
-  if (secondsTouched) user.every(Number(byId("seconds").value));
-  users.push(user);
+    showState();
+  }));
 }
+
+function reason(/** @type {Poll} */ { error, status }) {
+  if (error?.name === "TimeoutError") return "The server did not respond in time";
+  if (status === 0) return "The server can't be reached";
+  if (status === 200) console.error(error);
+  return `The last poll failed: ${error?.message}`;
+}
+
+/** Says whether the page is up to date, and when it polls next. */
+function showState() {
+  const { nextAt, underWay } = users[0].state();
+  const waiting = underWay ? Math.floor((performance.now() - underWay.startTime) / 1000) : 0;
+  const seconds = Math.max(0, Math.ceil((nextAt - Date.now()) / 1000));
+  const back = Date.now() < shownAt + 15_000 ? `This page was hidden for ${hiddenFor} s. A hidden page does not poll.` : "";
+  meter.put("status", paused ? "Paused: no change arrives."
+    : waiting > 0 ? "Waiting for a response …"
+    : failure ? `${failure}.` : loads === 0 ? "Loading the board …" : back);
+  meter.put("times", [
+    lastGood && `Last good poll ${meter.clock(lastGood)}`,
+    !paused && (waiting > 0 ? `waiting for ${waiting} s` : `next in ${seconds} s`),
+  ].filter(Boolean).join(", "));
+  byId("state").classList.toggle("bad", failure !== "" && !paused);
+}
+
+const seconds = () => Number(byId("seconds").value);
+
+/** Spreads the users over the interval. */
+const offset = (/** @type {number} */ user) => 1000 * seconds() * user / users.length;
 
 function showKnobs() {
-  const [seconds, wanted] = [Number(byId("seconds").value), Number(byId("users").value)];
-  byId("seconds-shown").textContent = `${seconds} s`;
-  byId("users-shown").textContent = wanted;
-  byId("rate").textContent = paused ? "0" : Math.round(60 * wanted / seconds).toLocaleString("en");
-  byId("pause").textContent = paused ? "Resume" : "Pause";
+  const { advised } = users[0].state();
+  byId("seconds").max = Math.max(60, advised);
+  if (!secondsTouched) byId("seconds").value = advised;
+  const count = Number(byId("users").value);
+  const perMinute = paused ? 0 : 60 * count / seconds();
+  meter.put("seconds-shown", `${seconds()} s`);
+  meter.put("users-shown", String(count));
+  meter.put("rate", perMinute >= 1 || paused ? `${meter.plural(Math.round(perMinute), "request")} a minute`
+    : `${meter.plural(Math.round(60 * perMinute), "request")} an hour`);
+  meter.put("pause", paused ? "Resume" : "Pause");
+  byId("poll-now").disabled = paused;
+  meter.setUp(users.length, seconds());
 }
 
-/** Lets the users poll, or not. A hidden page does not. */
+/** Has all users poll, spread over the interval; or none. A hidden page does not poll. */
 function applyPause() {
-  for (const user of users) paused || document.hidden ? user.pause() : user.resume();
+  const stop = paused || document.hidden;
+  users.forEach((user, number) => stop ? user.pause() : user.resume(offset(number)));
+  meter.idle(stop);
   showKnobs();
-  showStatus();
+  showState();
 }
 
-byId("seconds").addEventListener("input", () => { secondsTouched = true; showKnobs(); });
+byId("seconds").addEventListener("input", () => {
+  secondsTouched = true;
+  showKnobs();
+});
 byId("seconds").addEventListener("change", () => {
-  for (const user of users) user.every(Number(byId("seconds").value));
+  users.forEach((user, number) => user.every(seconds(), offset(number)));
+  meter.show();
 });
 byId("users").addEventListener("input", showKnobs);
 byId("users").addEventListener("change", () => {
   const wanted = Number(byId("users").value);
   for (const user of users.splice(wanted)) user.pause();
   while (users.length < wanted) addUser();
+  if (secondsTouched) users.forEach((user, number) => user.every(seconds(), offset(number)));
+  applyPause();
+  meter.show();
+});
+byId("pause").addEventListener("click", () => {
+  paused = !paused;
   applyPause();
 });
-byId("pause").addEventListener("click", () => { paused = !paused; applyPause(); });
-byId("reset").addEventListener("click", () => {
-  [polls, nothing, bytes, marks] = [0, 0, 0, []];
-  byId("delay").textContent = "–";
-  showFigures();
-  drawStrip();
-});
+byId("poll-now").addEventListener("click", () => users[0].pollNow());
+byId("reset").addEventListener("click", meter.reset);
 byId("knobs").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
-document.addEventListener("visibilitychange", applyPause);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) hiddenAt = Date.now();
+  else if (hiddenAt) {
+    shownAt = Date.now();
+    hiddenFor = Math.round((shownAt - hiddenAt) / 1000);
+  }
+  applyPause();
+});
 
 addUser();
 applyPause();
-setInterval(() => { drawStrip(); showStatus(); }, 1000);
+setInterval(() => {
+  meter.show();
+  showState();
+}, 1000);

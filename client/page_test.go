@@ -4,7 +4,10 @@ package client_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"database/sql"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -16,21 +19,30 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	_ "github.com/mattn/go-sqlite3"
 )
 
 // patience is how long to wait for something that should happen soon.
 const patience = 20 * time.Second
 
-// Set by TestMain: the built program, and where chromedriver listens, or "".
-var program, driverURL string
+// Set by TestMain: the built program, where chromedriver listens, or "", and
+// the files that the program is built from.
+var (
+	program, driverURL string
+	sources            []string
+)
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "4") // the tests mostly wait for the next poll
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "shortpoll")
 		if err != nil {
@@ -38,13 +50,9 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		// go test must not reuse an old result when the program or the page has
-		// changed; it looks at the files that a test has opened.
-		for _, pattern := range []string{"../*.go", "../*.sql", "*"} {
+		for _, pattern := range []string{"../*.go", "../*.sql", "../go.*", "*.html", "*.css", "*.js", "*.svg"} {
 			names, _ := filepath.Glob(pattern)
-			for _, name := range names {
-				os.ReadFile(name)
-			}
+			sources = append(sources, names...)
 		}
 		program = filepath.Join(dir, "shortpoll")
 		if out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput(); err != nil {
@@ -80,10 +88,31 @@ func firstMatch(r io.Reader, pattern string) string {
 	return ""
 }
 
-// startServer starts the program with a fresh database and returns its URL.
-func startServer(t *testing.T) string {
+// openSources tells go test what the program is built from. It reuses the last
+// result if the files that the tests have opened are the same, and it notes
+// what they open from m.Run on, so that TestMain would be too early.
+func openSources(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(program, "-addr", "localhost:0", "-db", filepath.Join(t.TempDir(), "taskboard.db"))
+	for _, name := range sources {
+		if _, err := os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// startServer starts the program with a fresh database and returns its URL.
+func startServer(t *testing.T, args ...string) string {
+	t.Helper()
+	url, _ := startServerOn(t, filepath.Join(t.TempDir(), "taskboard.db"), args...)
+	return url
+}
+
+// startServerOn starts the program with the database at path. It returns the
+// URL, and a function that stops the program.
+func startServerOn(t *testing.T, path string, args ...string) (url string, stop func()) {
+	t.Helper()
+	openSources(t)
+	cmd := exec.Command(program, append([]string{"-addr", "localhost:0", "-db", path}, args...)...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -91,15 +120,18 @@ func startServer(t *testing.T) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	url := firstMatch(stderr, `(http://localhost:\d+)`)
-	if url == "" {
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cmd.Process.Signal(os.Interrupt)
+			cmd.Wait()
+		})
+	}
+	t.Cleanup(stop)
+	if url = firstMatch(stderr, `(http://localhost:\d+)`); url == "" {
 		t.Fatal("the program does not say where it listens")
 	}
-	return url
+	return url, stop
 }
 
 // send is another client's request. It returns the data of the answer.
@@ -140,8 +172,19 @@ type browser struct {
 	session string // its URL
 }
 
-// open opens url in a new browser and polls every second there.
+// open opens the page in a new browser and polls every second there.
 func open(t *testing.T, url string) *browser {
+	t.Helper()
+	b := launch(t, url)
+	b.run(`window.sameDocument = true;
+		return import("/client/meter.js").then((meter) => { window.meter = meter; })`)
+	b.set("#seconds", 1)
+	b.waitForLists(demoTasks)
+	return b
+}
+
+// launch opens url in a new browser.
+func launch(t *testing.T, url string) *browser {
 	t.Helper()
 	if driverURL == "" {
 		if os.Getenv("CI") == "true" {
@@ -167,8 +210,6 @@ func open(t *testing.T, url string) *browser {
 	b.session = driverURL + "/session/" + session.SessionID
 	t.Cleanup(func() { b.do("DELETE", "", nil, nil) })
 	b.do("POST", "/url", map[string]any{"url": url}, nil)
-	b.run(`window.sameDocument = true`)
-	b.set("#seconds", 1)
 	return b
 }
 
@@ -236,11 +277,47 @@ func (b *browser) waitForLists(want string) {
 	b.wait(fmt.Sprintf(`[...document.querySelectorAll(".list")].map(list => [...list.querySelectorAll(".title")].map(title => title.textContent).join(", ")).join(" | ") === %q`, want))
 }
 
+// waitForNews waits until the line about what came last matches a pattern.
+func (b *browser) waitForNews(pattern string) {
+	b.t.Helper()
+	b.wait(fmt.Sprintf(`new RegExp(%q).test(document.querySelector("#news").textContent)`, pattern))
+}
+
 // set moves a slider.
 func (b *browser) set(selector string, value int) {
 	b.t.Helper()
 	b.run(fmt.Sprintf(`const slider = document.querySelector(%q); slider.value = %d;
 		slider.dispatchEvent(new Event("input")); slider.dispatchEvent(new Event("change"))`, selector, value))
+}
+
+// cdp sends a command of the Chrome DevTools protocol.
+func (b *browser) cdp(command string, params map[string]any) {
+	b.t.Helper()
+	b.do("POST", "/goog/cdp/execute", map[string]any{"cmd": command, "params": params}, nil)
+}
+
+// resize sets the size of the page's view.
+func (b *browser) resize(width, height int) {
+	b.t.Helper()
+	b.cdp("Emulation.setDeviceMetricsOverride", map[string]any{
+		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+	})
+	b.wait(fmt.Sprintf("innerWidth === %d && innerHeight === %d", width, height))
+}
+
+// hide hides the page, or shows it again.
+func (b *browser) hide(hidden bool) {
+	b.t.Helper()
+	b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
+		document.dispatchEvent(new Event("visibilitychange"))`, hidden))
+}
+
+// check reports an expression of JavaScript that is not true.
+func (b *browser) check(expression, what string) {
+	b.t.Helper()
+	if got := b.run("return " + expression); got != "true" {
+		b.t.Errorf("%s: %s is %s", what, expression, got)
+	}
 }
 
 // find returns the path of the element that a CSS selector names.
@@ -254,8 +331,10 @@ func (b *browser) find(selector string) string {
 	return ""
 }
 
+// click clicks on an element, when the cards have come to rest.
 func (b *browser) click(selector string) {
 	b.t.Helper()
+	b.wait(`!document.querySelector(".settling")`)
 	b.do("POST", b.find(selector)+"/click", map[string]any{}, nil)
 }
 
@@ -269,6 +348,14 @@ const (
 func (b *browser) press(selector, keys string) {
 	b.t.Helper()
 	b.do("POST", b.find(selector)+"/value", map[string]any{"text": keys}, nil)
+}
+
+// retype types into the field for a task's new title, in place of what is in it.
+func (b *browser) retype(task, keys string) {
+	b.t.Helper()
+	field := fmt.Sprintf(`[data-id="%s"] input`, task)
+	b.run(fmt.Sprintf(`document.querySelector(%q).select()`, field))
+	b.press(field, keys)
 }
 
 // logs returns what the browser has logged since the last call.
@@ -289,25 +376,30 @@ func TestOthersChanges(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	b := open(t, server)
-	b.waitForLists(demoTasks)
+	const rest = "Open this board in a second window | Read schema.sql and store.go"
 
 	send(t, "DELETE", server+"/tasks/task-2", "")
 	send(t, "DELETE", server+"/tasks/task-3", "")
-	b.waitForLists("Open this board in a second window | Read schema.sql and store.go | Start the server")
+	b.waitForLists(rest + " | Start the server")
 
 	var task struct{ ID string }
 	const markup = `<img src=x onerror="document.title='bad'"> & "quotes"`
-	json.Unmarshal(send(t, "POST", server+"/tasks", fmt.Sprintf(`{"list_id":"list-2","title":%q,"description":"<b>bold</b>"}`, markup)), &task)
-	b.waitForLists("Open this board in a second window | Read schema.sql and store.go, " + markup + " | Start the server")
+	added := send(t, "POST", server+"/tasks", fmt.Sprintf(`{"list_id":"list-2","title":%q,"description":"<b>bold</b>"}`, markup))
+	if err := json.Unmarshal(added, &task); err != nil {
+		t.Fatal(err)
+	}
+	b.waitForLists(rest + ", " + markup + " | Start the server")
 	b.wait(`document.querySelector(".list:nth-child(2) .lit .description").textContent === "<b>bold</b>"`)
-	b.wait(`/^[0-9.]+ s$/.test(document.querySelector("#delay").textContent)`)
+	b.waitForNews(`^“<img src=x onerror="document.title='bad'.*…” arrived \d\.\d s after it was made$`)
 
 	send(t, "PATCH", server+"/tasks/"+task.ID, `{"title":"Renamed"}`)
-	b.waitForLists("Open this board in a second window | Read schema.sql and store.go, Renamed | Start the server")
+	b.waitForLists(rest + ", Renamed | Start the server")
+	b.waitForNews(`^The change of “Renamed” arrived \d\.\d s after it was made$`)
 	send(t, "PATCH", server+"/tasks/"+task.ID, `{"list_id":"list-3","position":0}`)
-	b.waitForLists("Open this board in a second window | Read schema.sql and store.go | Renamed, Start the server")
+	b.waitForLists(rest + " | Renamed, Start the server")
 	send(t, "DELETE", server+"/tasks/task-4", "")
 	b.waitForLists("Open this board in a second window |  | Renamed, Start the server")
+	b.waitForNews(`^The deletion of “Read schema.sql and store.go” arrived \d\.\d s after it was made$`)
 	b.wait(`getComputedStyle(document.querySelector(".list:nth-child(2) ol"), "::before").content === '"No tasks"'`)
 
 	for _, message := range b.logs("browser") {
@@ -332,7 +424,6 @@ func TestOwnChanges(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	b := open(t, server)
-	b.waitForLists(demoTasks)
 	b.click("#pause") // what is shown from here on does not come from a poll
 
 	b.press(".list:nth-child(3) .add input", "By keyboard"+enterKey)
@@ -345,8 +436,7 @@ func TestOwnChanges(t *testing.T) {
 	waitForServer(t, server, `"list_id":"list-3","title":"By mouse"`)
 
 	b.click(`[data-id="task-4"] .edit`)
-	b.run(`document.querySelector('[data-id="task-4"] input').select()`)
-	b.press(`[data-id="task-4"] input`, "Not this"+escapeKey)
+	b.retype("task-4", "Not this"+escapeKey)
 	b.press(`[data-id="task-4"] .edit`, enterKey)
 	b.press(`[data-id="task-4"] input`, " twice"+enterKey)
 	waitForServer(t, server, `"title":"Read schema.sql and store.go twice"`)
@@ -361,61 +451,254 @@ func TestOwnChanges(t *testing.T) {
 
 	b.click(`[data-id="task-4"] .delete`)
 	waitForServer(t, server, `"id":"task-4"[^}]*"deleted_at"`)
-	b.waitForLists(strings.Replace(demoTasks, "Read schema.sql and store.go | Start the server", " | Start the server, By keyboard, By mouse", 1))
+	lists := strings.Replace(demoTasks, "Read schema.sql and store.go | Start the server", " | Start the server, By keyboard, By mouse", 1)
+	b.waitForLists(lists)
+	b.wait(`document.activeElement.textContent === "In progress"`)
 	b.click("#pause")
-	b.wait(`Number(document.querySelector("#polls").textContent) > 2`)
-	b.waitForLists(strings.Replace(demoTasks, "Read schema.sql and store.go | Start the server", " | Start the server, By keyboard, By mouse", 1))
+	b.run("meter.reset()")
+	b.wait("meter.counts.nothing > 2")
+	b.waitForLists(lists)
+	b.check("meter.counts.changes === 0", "the page's own writes")
 }
 
-// TestRefusedWrites has the server refuse. The page must say why in the
-// server's words, and keep what was typed.
+// TestOwnWritesAreNoNews has the page of ten users write. None of them may
+// count that as a change, also if a poll brings it before the write's response.
+func TestOwnWritesAreNoNews(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, startServer(t))
+	b := open(t, p.url)
+	b.set("#users", 10)
+	b.wait("meter.users.every((marks) => marks.length > 0) && meter.users.length === 10")
+	p.write.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		<-time.After(300 * time.Millisecond) // some of ten polls in a second fall into this
+		w.WriteHeader(rec.Code)
+		w.Write(rec.Body.Bytes())
+	}))
+	allPolled := func() {
+		b.run("window.since = Date.now()")
+		b.wait("meter.users.every((marks) => marks.filter((mark) => mark.at > since + 500).length >= 2)")
+	}
+	b.press(".list:nth-child(1) .add input", "Mine"+enterKey)
+	b.waitForLists(strings.Replace(demoTasks, " |", ", Mine |", 1))
+	allPolled()
+	b.click(`[data-id="task-4"] .right`)
+	b.wait(`document.querySelector('.list:nth-child(3) [data-id="task-4"]')`)
+	allPolled()
+	b.click(`[data-id="task-4"] .delete`)
+	b.wait(`!document.querySelector('[data-id="task-4"]')`)
+	allPolled()
+	b.check("meter.counts.changes === 0", "the page's own writes")
+	b.check("meter.changes.size === 0", "the page's own writes")
+	b.check(`!document.querySelector(".lit")`, "the page's own writes")
+	b.check(`document.querySelector("#news").textContent === "No change has arrived yet."`, "the page's own writes")
+}
+
+// TestRefusedWrites has the server refuse, or fail. The page must say what
+// happened and keep what was typed, until the cause is gone.
 func TestRefusedWrites(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
-	b := open(t, server)
-	b.waitForLists(demoTasks)
+	p := newProxy(t, server)
+	b := open(t, p.url)
 	long := strings.Repeat("x", 201)
-	const refusal = `document.querySelector("#problem").textContent.includes("title must not be longer than 200 characters")`
+	problem := func(want string) {
+		t.Helper()
+		b.wait(fmt.Sprintf(`document.querySelector("#problem").textContent === %q`, want))
+	}
+	const tooLong = "Not saved: title must not be longer than 200 characters."
+	const addField = ".list:nth-child(1) .add input"
 
-	b.press(".list:nth-child(1) .add input", long+enterKey)
-	b.wait(refusal)
-	b.wait(fmt.Sprintf(`document.querySelector(".list:nth-child(1) .add input").value === %q`, long))
+	top := b.run(`return document.querySelector("#board").getBoundingClientRect().top`)
+	b.press(addField, long+enterKey)
+	problem(tooLong)
+	b.check(`document.querySelector("#board").getBoundingClientRect().top === `+top, "a message moves the board")
+	b.check(fmt.Sprintf(`document.querySelector(%q).value === %q`, addField, long), "the field")
+	b.press(addField, "\ue003") // Backspace
+	problem("")
+
+	b.run(fmt.Sprintf(`document.querySelector(%q).value = " \u200b\u2060"`, addField))
+	b.press(addField, enterKey)
+	problem("Not saved: a title needs a character that can be seen.")
+	b.run(fmt.Sprintf(`document.querySelector(%q).value = ""`, addField))
+	b.press(addField, "Twice"+enterKey+enterKey)
+	b.waitForLists(strings.Replace(demoTasks, " |", ", Twice |", 1))
+	problem("")
 
 	b.click(`[data-id="task-1"] .edit`)
-	b.run(`document.querySelector('[data-id="task-1"] input').select()`)
-	b.press(`[data-id="task-1"] input`, "Mine"+enterKey)
+	b.retype("task-1", "Mine"+enterKey)
 	b.wait(`document.querySelector('[data-id="task-1"] .title').textContent === "Mine"`)
-	b.wait(`document.querySelector("#problem").textContent === ""`)
 	b.click(`[data-id="task-1"] .edit`)
-	b.run(`document.querySelector('[data-id="task-1"] input').select()`)
-	b.press(`[data-id="task-1"] input`, long+enterKey)
-	b.wait(refusal)
+	b.retype("task-1", long+enterKey)
+	problem(tooLong)
 	send(t, "PATCH", server+"/tasks/task-1", `{"title":"Theirs"}`)
 	b.wait(`document.querySelector('[data-id="task-1"] .title').textContent === "Theirs"`)
-	b.wait(fmt.Sprintf(`document.querySelector('[data-id="task-1"] input').value === %q`, long))
+	b.check(fmt.Sprintf(`document.querySelector('[data-id="task-1"] input').value === %q`, long), "the field")
+	b.click(`[data-id="task-1"] .cancel`)
+	problem("")
+
+	p.write.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, "<html>Bad gateway</html>")
+	}))
+	b.click(`[data-id="task-1"] .delete`)
+	problem("The server responded with status 502. The change may or may not be saved.")
+	p.write.Store(fault(func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }))
+	b.click(`[data-id="task-1"] .delete`)
+	problem("The server did not respond. The change may or may not be saved.")
+	problem("") // polls show what was saved
+}
+
+// TestEditsInProgress has another client write while a person types.
+func TestEditsInProgress(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "taskboard.db")
+	server, _ := startServerOn(t, path)
+	b := open(t, server)
+	const field = `document.querySelector('[data-id="task-1"] input')`
+	note := func(want string) {
+		t.Helper()
+		b.wait(fmt.Sprintf(`document.querySelector('[data-id="task-1"] .note').textContent.includes(%q)`, want))
+	}
+
+	// Enter, without typing, must not undo another client's rename.
+	b.click(`[data-id="task-1"] .edit`)
+	send(t, "PATCH", server+"/tasks/task-1", `{"title":"Theirs"}`)
+	note("renamed this task to “Theirs”")
+	b.press(`[data-id="task-1"] input`, enterKey)
+	b.wait(`document.querySelector('[data-id="task-1"] .title').checkVisibility()`)
+	waitForServer(t, server, `"title":"Theirs"`)
+
+	// Rename, pressed again, keeps what was typed, and so does the end of a composition.
+	b.click(`[data-id="task-1"] .edit`)
+	b.retype("task-1", "Mine")
+	b.click(`[data-id="task-1"] .edit`)
+	b.run(field + `.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", isComposing: true, bubbles: true }))`)
+	b.check(field+`.checkVisibility() && `+field+`.value === "Mine" && document.activeElement === `+field, "the field")
+
+	// A list that the page does not know must not take the focus from the field.
+	b.run(`window.lost = 0; document.addEventListener("focusout", () => { window.lost++ })`)
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`INSERT INTO lists (id, board_id, name, position) VALUES ('list-0', 'board-1', 'New', -1)`); err != nil {
+		t.Fatal(err)
+	}
+	send(t, "POST", server+"/tasks", `{"list_id":"list-0","title":"In a new list"}`)
+	b.wait(`document.querySelector(".list:first-child .title")?.textContent === "In a new list"`)
+	b.check(`window.lost === 0 && document.activeElement === `+field, "the focus")
+
+	// A deletion must not take what was typed.
+	send(t, "DELETE", server+"/tasks/task-1", "")
+	note("Another client deleted this task")
+	b.check(field+`.value === "Mine" && document.activeElement === `+field, "the field")
+	b.press(`[data-id="task-1"] input`, enterKey)
+	waitForServer(t, server, `"list_id":"list-1","title":"Mine"`)
+	b.wait(`!document.querySelector('[data-id="task-1"]')`)
+
+	b.click(`[data-id="task-2"] .edit`)
+	send(t, "DELETE", server+"/tasks/task-2", "") // nothing was typed, so there is nothing to keep
+	b.wait(`!document.querySelector('[data-id="task-2"]')`)
+	b.wait(`document.activeElement.textContent === "To do"`)
+}
+
+// TestClicks clicks while cards move. Each click must act on one task only, the
+// one that was under the pointer when it was pressed.
+func TestClicks(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	p := newProxy(t, server)
+	b := open(t, p.url)
+	mouse := func(actions ...map[string]any) {
+		t.Helper()
+		b.do("POST", "/actions", map[string]any{"actions": []any{map[string]any{
+			"type": "pointer", "id": "mouse", "parameters": map[string]any{"pointerType": "mouse"}, "actions": actions,
+		}}}, nil)
+	}
+	moveTo := func(selector string) map[string]any {
+		t.Helper()
+		b.wait(`!document.querySelector(".settling")`)
+		b.run(fmt.Sprintf(`document.querySelector(%q).scrollIntoView({ block: "center" })`, selector))
+		id := strings.TrimPrefix(b.find(selector), "/element/")
+		return map[string]any{"type": "pointerMove", "x": 0, "y": 0,
+			"origin": map[string]any{"element-6066-11e4-a52e-4f735466cecf": id}}
+	}
+	down := map[string]any{"type": "pointerDown", "button": 0}
+	up := map[string]any{"type": "pointerUp", "button": 0}
+	pause := map[string]any{"type": "pause", "duration": 150}
+	twoPolls := func() {
+		t.Helper()
+		b.run(`window.polls = meter.users[0].length`)
+		b.wait(`meter.users[0].length >= window.polls + 2 && !document.querySelector(".settling")`)
+	}
+
+	mouse(moveTo(`[data-id="task-1"] .delete`), down, up, pause, down, up)
+	twoPolls()
+	b.waitForLists(strings.Replace(demoTasks, "Open this board in a second window, ", "", 1))
+
+	mouse(moveTo(`[data-id="task-2"] .right`), down, up, pause, down, up)
+	twoPolls()
+	b.waitForLists("Count the polls that bring nothing | Read schema.sql and store.go, Add a task there and wait for it here | Start the server")
+
+	// While the write is under way, a second click is not sent.
+	p.write.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		<-time.After(400 * time.Millisecond)
+		next.ServeHTTP(w, r)
+	}))
+	mouse(moveTo(`[data-id="task-5"] .delete`), down, up, pause, down, up)
+	twoPolls()
+	b.waitForLists("Count the polls that bring nothing | Read schema.sql and store.go, Add a task there and wait for it here | ")
+	b.check(`document.querySelector("#problem").textContent === ""`, "the message")
+
+	// A poll that brings a change while the pointer is pressed.
+	brought := make(chan bool, 1)
+	p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		for key, values := range rec.Header() {
+			w.Header()[key] = values
+		}
+		w.WriteHeader(rec.Code)
+		w.Write(rec.Body.Bytes())
+		if bytes.Contains(rec.Body.Bytes(), []byte(`"id":"task-4"`)) {
+			select {
+			case brought <- true:
+			default:
+			}
+		}
+	}))
+	mouse(moveTo(`[data-id="task-2"] .delete`), down)
+	send(t, "DELETE", server+"/tasks/task-4", "")
+	<-brought
+	mouse(pause, up) // the pause gives the page time to do it wrong
+	b.waitForLists("Count the polls that bring nothing |  | ")
+	waitForServer(t, server, `"id":"task-2"[^}]*"deleted_at"`)
 }
 
 // TestLabels asks the browser what a screen reader would say.
 func TestLabels(t *testing.T) {
 	t.Parallel()
 	b := open(t, startServer(t))
-	b.waitForLists(demoTasks)
+	b.click(`[data-id="task-5"] .edit`)
 	for _, test := range []struct{ name, selector, want string }{
+		{name: "heading", selector: "h1", want: "Short polling: Demo board"},
 		{name: "add field", selector: ".list:nth-child(1) .add input", want: "New task in To do"},
 		{name: "add button", selector: ".list:nth-child(1) .add button", want: "Add to To do"},
 		{name: "left", selector: `[data-id="task-4"] .left`, want: "Move “Read schema.sql and store.go” to To do"},
 		{name: "right", selector: `[data-id="task-4"] .right`, want: "Move “Read schema.sql and store.go” to Done"},
+		{name: "no list", selector: `[data-id="task-1"] .left`, want: "There is no list to the left"},
 		{name: "rename", selector: `[data-id="task-4"] .edit`, want: "Rename “Read schema.sql and store.go”"},
-		{name: "new title", selector: `[data-id="task-4"] input`, want: "New title of “Read schema.sql and store.go”"},
+		{name: "new title", selector: `[data-id="task-5"] input`, want: "New title of “Start the server”"},
 		{name: "delete", selector: `[data-id="task-4"] .delete`, want: "Delete “Read schema.sql and store.go”"},
 		{name: "interval", selector: "#seconds", want: "Poll every 1 s"},
 		{name: "users", selector: "#users", want: "Users 1"},
+		{name: "poll now", selector: "#poll-now", want: "Poll now"},
 		{name: "pause", selector: "#pause", want: "Pause"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.name == "new title" {
-				b.click(`[data-id="task-4"] .edit`)
-			}
 			var got string
 			b.do("GET", b.find(test.selector)+"/computedlabel", nil, &got)
 			if got != test.want {
@@ -425,24 +708,27 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// TestWidths looks for sideways scrolling.
+// TestWidths looks for sideways scrolling, with a task being renamed.
 func TestWidths(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
-	send(t, "PATCH", server+"/tasks/task-1", `{"title":"`+strings.Repeat("W", 200)+`"}`)
 	b := open(t, server)
-	b.wait(`document.querySelector(".list")`)
-	for _, width := range []int{390, 600, 820, 1280, 1600} {
+	send(t, "PATCH", server+"/tasks/task-1", `{"title":"`+strings.Repeat("W", 200)+`"}`)
+	b.waitForNews(`W`)
+	b.click(`[data-id="task-1"] .edit`)
+	for _, width := range []int{320, 390, 600, 820, 1280, 1600} {
 		t.Run(strconv.Itoa(width), func(t *testing.T) {
-			b.do("POST", "/goog/cdp/execute", map[string]any{"cmd": "Emulation.setDeviceMetricsOverride", "params": map[string]any{
-				"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false,
-			}}, nil)
-			b.wait(fmt.Sprintf("innerWidth === %d", width))
-			if got := b.run("const root = document.documentElement; return root.scrollWidth - root.clientWidth"); got != "0" {
-				t.Errorf("at %d px the page scrolls sideways by %s px", width, got)
-			}
+			b.resize(width, 800)
+			b.check("document.documentElement.scrollWidth === innerWidth || document.documentElement.scrollWidth === document.documentElement.clientWidth", "the width")
 		})
 	}
+	// What stays in view must not cover the controls of a page at 400 % zoom.
+	b.resize(320, 256)
+	b.run(`document.querySelector("#pause").scrollIntoView({ block: "start" })`)
+	b.check(`document.querySelector("#now").getBoundingClientRect().bottom <= 0`, "the part that stays in view")
+	b.resize(640, 720)
+	b.run(`scrollTo(0, 1000)`)
+	b.wait(`scrollY > 300 && document.querySelector("#now").getBoundingClientRect().top === 0`)
 }
 
 // TestMeter compares what the page counts in five seconds at one poll a second
@@ -451,7 +737,6 @@ func TestMeter(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	b := open(t, server)
-	b.waitForLists(demoTasks)
 	serverPolls := func() (n int) {
 		resp, err := http.Get(server + "/debug/vars")
 		if err != nil {
@@ -464,13 +749,14 @@ func TestMeter(t *testing.T) {
 		}
 		return vars.Polls
 	}
+	b.wait("meter.counts.nothing > 0")
 	b.click("#pause")
 	before := serverPolls()
 	b.click("#reset")
-	b.wait(`document.querySelector("#polls").textContent === "0"`)
+	b.check(`document.querySelector("#share").textContent === "–" && document.querySelector("#polls").textContent.startsWith("0:")`, "reset")
 	start := time.Now()
 	b.click("#pause")
-	b.wait(`document.querySelector("#polls").textContent === "6"`) // the first comes at once
+	b.wait(`meter.counts.nothing === 6`) // the first comes at once
 	if took := time.Since(start); took < 4500*time.Millisecond || took > 6500*time.Millisecond {
 		t.Errorf("five more polls at one a second took %v", took)
 	}
@@ -478,85 +764,184 @@ func TestMeter(t *testing.T) {
 	if got := serverPolls() - before; got != 6 {
 		t.Errorf("the server counted %d polls, the page 6", got)
 	}
-	if got := b.run(`return document.querySelector("#nothing").textContent`); got != "6 (100 %)" {
-		t.Errorf("brought nothing: %s, want 6 (100 %%)", got)
-	}
-
-	b.set("#users", 50)
-	b.set("#seconds", 5)
-	b.wait(`document.querySelector("#rate").textContent === "0"`) // while paused
+	b.wait(`document.querySelector("#lead").textContent === "100 % of the polls brought nothing"`)
+	b.check(`document.querySelector("#polls").textContent === "6: 6 brought nothing, 0 changes, 0 the whole board"`, "the figures")
+	b.check(`document.querySelector("#rate").textContent === "0 requests a minute"`, "the rate while paused")
 	b.click("#pause")
-	b.wait(`document.querySelector("#rate").textContent === "600"`)
-	b.wait(`Number(document.querySelector("#polls").textContent) >= 56`)
-	b.wait(`parseFloat(document.querySelector("#bytes").textContent) > 10`)
+	for _, test := range []struct {
+		users, seconds int
+		want           string
+	}{
+		{users: 50, seconds: 5, want: "600 requests a minute"},
+		{users: 1, seconds: 60, want: "1 request a minute"},
+	} {
+		b.set("#users", test.users)
+		b.set("#seconds", test.seconds)
+		b.wait(fmt.Sprintf(`document.querySelector("#rate").textContent === %q`, test.want))
+	}
+	b.wait(`parseFloat(document.querySelector("#bytes").textContent) > 1`)
+}
+
+// TestAdvisedInterval has the server advise more than the slider usually reaches.
+func TestAdvisedInterval(t *testing.T) {
+	t.Parallel()
+	b := launch(t, startServer(t, "-interval", "120s"))
+	b.waitForLists(demoTasks)
+	b.wait(`document.querySelector("#seconds-shown").textContent === "120 s"`)
+	b.check(`document.querySelector("#seconds").value === "120"`, "the slider")
+	b.check(`document.querySelector("#rate").textContent === "30 requests an hour"`, "the rate")
+	b.wait(`/next in 1[0-3]\d s/.test(document.querySelector("#times").textContent)`)
+	b.click("#poll-now")
+	b.wait(`document.querySelectorAll("#requests tr").length === 2`)
+}
+
+// TestPicture compares the data that is drawn with what another client did.
+func TestPicture(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	b := open(t, server)
+	// spread checks that the polls since window.since are spread over the interval.
+	spread := func(ms int) {
+		t.Helper()
+		b.wait(`meter.users.every((marks) => marks.some((mark) => mark.at > window.since))`)
+		b.check(fmt.Sprintf(`(() => {
+			const firsts = meter.users.map((marks) => marks.find((mark) => mark.at > window.since).at).sort((a, b) => a - b);
+			const steps = firsts.slice(1).map((at, i) => at - firsts[i]);
+			return firsts.at(-1) - firsts[0] > %d && Math.max(...steps) < %d;
+		})()`, ms*7/10, ms/2), "the users' polls must be spread over the interval")
+	}
+	b.set("#seconds", 2)
+	b.run("window.since = Date.now()")
+	b.set("#users", 10)
+	spread(2000)
+	b.check(`meter.users.slice(1).every((marks) => marks[0].kind === "first")`, "first loads")
+	b.check(`meter.counts.first === 10 && meter.counts.changes === 0`, "first loads")
+
+	var task struct {
+		UpdatedAt string `json:"updated_at"`
+	}
+	if err := json.Unmarshal(send(t, "POST", server+"/tasks", `{"list_id":"list-1","title":"Water the plants"}`), &task); err != nil {
+		t.Fatal(err)
+	}
+	b.wait(`[...meter.changes.values()][0]?.waits.length === 10`)
+	b.run(`window.change = [...meter.changes.values()][0]; window.made = Date.parse("` + task.UpdatedAt + `")`)
+	b.check("meter.changes.size === 1 && change.at === made", "the upright line")
+	b.check("Math.min(...change.waits) >= 0 && Math.max(...change.waits) < 3000", "the waits")
+	b.check("Math.max(...change.waits) - Math.min(...change.waits) > 1000", "the waits must differ")
+	b.check(`meter.users.every((marks) => {
+		const brought = marks.filter((mark) => mark.kind === "changes");
+		return brought.length === 1 && Math.abs(brought[0].made - made) < 50 && brought[0].at >= made;
+	})`, "the marks of the change")
+	b.wait(`document.querySelector("#delay").textContent === (() => {
+		const mean = change.waits.reduce((a, b) => a + b) / 10;
+		return (mean / 1000).toFixed(1) + " s on average, " + (Math.max(...change.waits) / 1000).toFixed(1) + " s at most";
+	})()`)
+	b.wait(`/^The polls of 10 users in the last 60 s: \d+ brought nothing, 10 brought changes, 10 the whole board, 0 failed\./
+		.test(document.querySelector("#picture").ariaLabel)`)
+
+	b.run("window.since = Date.now()")
+	b.set("#seconds", 3)
+	spread(3000)
+
+	b.check("meter.idleTimes.length === 0", "shaded time")
+	b.click("#pause")
+	b.click("#pause")
+	b.check("meter.idleTimes.length === 1 && meter.idleTimes[0].from <= meter.idleTimes[0].to", "shaded time")
+	b.set("#seconds", 30)
+	b.wait(`document.querySelector("#span").textContent === "The last 120 s; a row for each of 10 users:"`)
+}
+
+// TestRequests compares the list of requests with what came through a proxy.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	b := open(t, server)
+	cells := `[...document.querySelectorAll("#requests tr")].map((row) => [...row.cells].map((cell) => cell.textContent))`
+	b.wait(cells + `.length === 6 && ` + cells + `.every((row) => Number(row[3]) > 0)`)
+	b.check(`new Set(`+cells+`.slice(0, 4).map((row) => row[1])).size === 1`, "nothing new must ask for the same URL")
+	b.check(cells+`[0][1].startsWith("GET /boards/board-1/updates?since=2")`, "the request")
+	b.check(`["200", "304"].includes(`+cells+`[0][2]) && `+cells+`[0][4] === "nothing"`, "the response")
+	b.run(`window.url = ` + cells + `[0][1]`)
+	send(t, "DELETE", server+"/tasks/task-1", "")
+	send(t, "DELETE", server+"/tasks/task-2", "")
+	b.wait(cells + `.some((row, i) => row[1] === url && row[4].endsWith(" tasks") || row[4] === "1 task")`)
+	b.wait(cells + `[0][1] !== url && ` + cells + `[0][4] === "nothing"`)
 }
 
 // TestHiddenPage hides the page, which must then not poll, and shows it again,
-// which must make it poll at once.
+// which must make it poll at once and say what happened.
 func TestHiddenPage(t *testing.T) {
 	t.Parallel()
 	b := open(t, startServer(t))
-	b.waitForLists(demoTasks)
-	b.wait(`Number(document.querySelector("#polls").textContent) >= 2`)
-	hide := func(hidden bool) {
-		b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
-			document.dispatchEvent(new Event("visibilitychange"))`, hidden))
-	}
-	hide(true)
-	b.run(`window.hiddenAt = Date.now(); window.most = Number(document.querySelector("#polls").textContent) + 1`) // one may be under way
-	b.wait(`Date.now() > window.hiddenAt + 3500`)                                                                 // the interval is 1 s
-	if got := b.run(`return Number(document.querySelector("#polls").textContent) <= window.most`); got != "true" {
-		t.Error("the page polls while it is hidden")
-	}
+	b.wait(`meter.counts.nothing >= 2`)
+	b.hide(true)
+	b.run(`window.hiddenAt = Date.now(); window.polls = meter.counts.nothing`)
+	b.wait(`Date.now() > window.hiddenAt + 3500`) // the interval is 1 s
+	b.check(`meter.counts.nothing === window.polls`, "polls of a hidden page")
 	b.set("#seconds", 60)
-	b.click("#reset")
-	hide(false)
-	b.wait(`document.querySelector("#polls").textContent === "1"`)
+	b.hide(false)
+	b.wait(`meter.counts.nothing === window.polls + 1`)
+	b.wait(`/^This page was hidden for \d s. A hidden page does not poll.$/.test(document.querySelector("#status").textContent)`)
+	b.check(`meter.idleTimes.length === 1 && meter.idleTimes[0].to - meter.idleTimes[0].from >= 3500`, "shaded time")
+}
+
+// fault does something with a request in place of passing it to next.
+type fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
+
+// proxy passes requests on to target. Polls and writes go through a fault.
+type proxy struct {
+	url         string
+	target      atomic.Value // URL of a server
+	poll, write atomic.Value // fault
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	p := &proxy{}
+	p.target.Store(target)
+	p.works()
+	reverse := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			u, err := url.Parse(p.target.Load().(string))
+			if err != nil {
+				panic(err)
+			}
+			r.SetURL(u)
+			r.Out.Header.Del("Origin") // it names the proxy
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/updates"):
+			p.poll.Load().(fault)(w, r, reverse)
+		case r.Method != "GET":
+			p.write.Load().(fault)(w, r, reverse)
+		default:
+			reverse.ServeHTTP(w, r)
+		}
+	}))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Start()
+	t.Cleanup(srv.CloseClientConnections)
+	t.Cleanup(srv.Close)
+	p.url = srv.URL
+	return p
+}
+
+// works lets the proxy pass on all requests as they are.
+func (p *proxy) works() {
+	pass := fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) })
+	p.poll.Store(pass)
+	p.write.Store(pass)
 }
 
 // TestFaults puts a proxy between browser and server, and has it misbehave.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	// proxy passes requests on to target, unless fault does something with a poll.
-	type proxy struct {
-		url    string
-		target atomic.Value // URL of a server
-		fault  atomic.Value // func(http.ResponseWriter, *http.Request, http.Handler)
-	}
-	newProxy := func(t *testing.T, target string) *proxy {
-		p := &proxy{}
-		p.target.Store(target)
-		p.fault.Store(func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) })
-		reverse := &httputil.ReverseProxy{
-			Rewrite: func(r *httputil.ProxyRequest) {
-				u, err := url.Parse(p.target.Load().(string))
-				if err != nil {
-					panic(err)
-				}
-				r.SetURL(u)
-			},
-			ErrorLog: log.New(io.Discard, "", 0),
-		}
-		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/updates") {
-				p.fault.Load().(func(http.ResponseWriter, *http.Request, http.Handler))(w, r, reverse)
-			} else {
-				reverse.ServeHTTP(w, r)
-			}
-		}))
-		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-		srv.Start()
-		t.Cleanup(srv.CloseClientConnections)
-		t.Cleanup(srv.Close)
-		p.url = srv.URL
-		return p
-	}
-
-	t.Run("slow answers", func(t *testing.T) {
+	t.Run("slow responses", func(t *testing.T) {
 		t.Parallel()
 		p := newProxy(t, startServer(t))
 		b := open(t, p.url)
-		b.waitForLists(demoTasks)
 		// Counted in the page: the browser's cache lets one request for a URL
 		// through at a time, so that the proxy would see no pile-up.
 		b.run(`window.running = window.most = 0;
@@ -565,24 +950,22 @@ func TestFaults(t *testing.T) {
 				window.most = Math.max(window.most, ++window.running);
 				try { return await original(...args); } finally { window.running--; }
 			}`)
-		p.fault.Store(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			<-time.After(1500 * time.Millisecond) // the interval is 1 s
+		p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			<-time.After(2500 * time.Millisecond) // the interval is 1 s
 			next.ServeHTTP(w, r)
-		})
+		}))
+		b.wait(`/Waiting for a response … .*waiting for \d s/.test(document.querySelector("#state").innerText)`)
 		b.click("#reset")
-		b.wait(`Number(document.querySelector("#polls").textContent) >= 3`)
-		if got := b.run("return window.most"); got != "1" {
-			t.Errorf("%s polls ran at once, want 1", got)
-		}
+		b.wait(`meter.counts.nothing >= 2`)
+		b.check("window.most === 1", "polls at once")
 	})
 
 	t.Run("503 with Retry-After", func(t *testing.T) {
 		t.Parallel()
 		p := newProxy(t, startServer(t))
 		b := open(t, p.url)
-		b.waitForLists(demoTasks)
 		refused, came := make(chan time.Time, 1), make(chan time.Time, 1)
-		p.fault.Store(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			select {
 			case refused <- time.Now():
 				w.Header().Set("Retry-After", "4") // backing off by itself it would wait 2
@@ -594,10 +977,15 @@ func TestFaults(t *testing.T) {
 				}
 				next.ServeHTTP(w, r)
 			}
-		})
-		b.wait(`/503; retrying in \d s/.test(document.querySelector("#state").innerText)`)
-		b.wait(`document.querySelector("#state").innerText.trim() === "Polling."`)
-		if waited := (<-came).Sub(<-refused); waited < 4*time.Second || waited > 6*time.Second {
+		}))
+		b.wait(`/status 503.*next in \d s/.test(document.querySelector("#state").innerText)`)
+		b.check(`meter.users[0].at(-1).kind === "failed" && meter.counts.failed === 1`, "the failed poll")
+		b.click("#poll-now") // neither of these is a way around Retry-After
+		b.set("#seconds", 2)
+		b.hide(true)
+		b.hide(false)
+		b.wait(`meter.users[0].at(-1).kind === "nothing" && document.querySelector("#state.bad") === null`)
+		if waited := (<-came).Sub(<-refused); waited < 4*time.Second || waited > 7*time.Second {
 			t.Errorf("the page came back after %v, want 4 s", waited)
 		}
 	})
@@ -607,10 +995,9 @@ func TestFaults(t *testing.T) {
 		server := startServer(t)
 		p := newProxy(t, server)
 		b := open(t, p.url)
-		b.waitForLists(demoTasks)
 		var mu sync.Mutex
 		var queries []string // of the polls from the one cut on
-		p.fault.Store(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			rec := httptest.NewRecorder()
 			next.ServeHTTP(rec, r)
 			mu.Lock()
@@ -618,14 +1005,16 @@ func TestFaults(t *testing.T) {
 			if bytes.Contains(rec.Body.Bytes(), []byte("Cut off")) {
 				queries = append(queries, r.URL.RawQuery)
 			}
+			w.Header().Set("X-Server-Start", rec.Header().Get("X-Server-Start"))
 			w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+			w.WriteHeader(rec.Code)
 			if len(queries) == 1 {
 				w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
 				w.(http.Flusher).Flush()
 				panic(http.ErrAbortHandler)
 			}
 			w.Write(rec.Body.Bytes())
-		})
+		}))
 		send(t, "PATCH", server+"/tasks/task-1", `{"title":"Cut off"}`)
 		b.waitForLists(strings.Replace(demoTasks, "Open this board in a second window", "Cut off", 1))
 		mu.Lock()
@@ -640,32 +1029,173 @@ func TestFaults(t *testing.T) {
 		server := startServer(t)
 		p := newProxy(t, server)
 		b := open(t, p.url)
-		b.waitForLists(demoTasks)
-		working := p.fault.Load()
-		p.fault.Store(func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) })
-		b.wait(`/can't be reached; retrying in \d+ s/.test(document.querySelector("#state").innerText)`)
+		p.poll.Store(fault(func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }))
+		b.wait(`/can't be reached\. .*next in \d+ s/.test(document.querySelector("#state.bad")?.innerText)`)
 		send(t, "DELETE", server+"/tasks/task-4", "")
 		send(t, "PATCH", server+"/tasks/task-5", `{"title":"Restart the server"}`)
-		p.fault.Store(working)
+		p.works()
 		b.waitForLists(strings.Replace(demoTasks, "Read schema.sql and store.go | Start", " | Restart", 1))
-		b.wait(`window.sameDocument && document.querySelector("#state").innerText.trim() === "Polling."`)
+		b.wait(`window.sameDocument && !document.querySelector("#state.bad")`)
 	})
+}
 
-	t.Run("older copy", func(t *testing.T) {
-		t.Parallel()
-		older := startServer(t)
-		send(t, "PATCH", older+"/tasks/task-1", `{"title":"Older"}`)
-		newer := startServer(t)
-		send(t, "PATCH", newer+"/tasks/task-1", `{"title":"Newer"}`)
-		send(t, "POST", newer+"/tasks", `{"list_id":"list-1","title":"Not in the older copy"}`)
-		p := newProxy(t, newer)
-		b := open(t, p.url)
-		b.waitForLists(strings.Replace(demoTasks, "Open this board in a second window, Add a task there and wait for it here, Count the polls that bring nothing",
-			"Newer, Add a task there and wait for it here, Count the polls that bring nothing, Not in the older copy", 1))
-		p.target.Store(older)
-		b.waitForLists(strings.Replace(demoTasks, "Open this board in a second window", "Older", 1))
-		b.wait(`window.sameDocument && document.querySelector("#state").innerText.includes("older copy")`)
-		send(t, "DELETE", older+"/tasks/task-1", "")
-		b.waitForLists(strings.Replace(demoTasks, "Open this board in a second window, ", "", 1))
-	})
+// TestRestart starts the server anew under an open page in which a person types.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	lists := func(first, last string) string {
+		return strings.Replace(demoTasks, "Open this board in a second window, Add a task there and wait for it here, Count the polls that bring nothing",
+			first+", Add a task there and wait for it here, Count the polls that bring nothing"+last, 1)
+	}
+	for _, test := range []struct {
+		name    string
+		restart func(t *testing.T, path, backup string) (path2, title string)
+		want    string
+	}{
+		{"plain", func(t *testing.T, path, backup string) (string, string) { return path, "" }, lists("Newer", ", Not in the backup")},
+		{"fresh database", func(t *testing.T, path, backup string) (string, string) { return backup + ".fresh", "" }, demoTasks},
+		{"backup written to", func(t *testing.T, path, backup string) (string, string) { return backup, "Newest" }, lists("Newest", "")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path, backup := filepath.Join(dir, "taskboard.db"), filepath.Join(dir, "backup.db")
+			_, stop := startServerOn(t, path)
+			stop() // so that all is in the one file
+			saved, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(backup, saved, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			server, stop := startServerOn(t, path)
+			p := newProxy(t, server)
+			b := open(t, p.url)
+			send(t, "PATCH", server+"/tasks/task-1", `{"title":"Newer"}`)
+			send(t, "POST", server+"/tasks", `{"list_id":"list-1","title":"Not in the backup"}`)
+			b.waitForLists(lists("Newer", ", Not in the backup"))
+			b.click(`[data-id="task-4"] .edit`)
+			b.retype("task-4", "Being renamed")
+			b.press(".list:nth-child(1) .add input", "Being typed")
+
+			p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) { panic(http.ErrAbortHandler) }))
+			stop()
+			path, title := test.restart(t, path, backup)
+			server, _ = startServerOn(t, path)
+			if title != "" {
+				// Now the server's timestamp is later than the page's cursor, as if nothing had happened.
+				send(t, "PATCH", server+"/tasks/task-1", fmt.Sprintf(`{"title":%q}`, title))
+			}
+			p.target.Store(server)
+			p.works()
+			b.waitForNews(`^The server was started anew, so the board was loaded anew\.$`)
+			b.waitForLists(strings.Replace(test.want, "Read schema.sql", "Read schema.sql", 1))
+			b.check(`window.sameDocument && document.querySelector('[data-id="task-4"] input').value === "Being renamed"`, "the field")
+			b.check(`document.activeElement.value === "Being typed"`, "the focus")
+			b.check(`meter.counts.first === 2`, "loads of the whole board")
+			send(t, "DELETE", server+"/tasks/task-5", "")
+			b.waitForLists(strings.Replace(test.want, "Start the server", "", 1))
+		})
+	}
+}
+
+// TestPollJS has a page of one's own use poll.js, with a server that is none of ours.
+func TestPollJS(t *testing.T) {
+	t.Parallel()
+	const row = `{"id":"1","title":"T","updated_at":"2026-01-01T00:00:00.000Z"}`
+	const nothing = `{"data":[],"timestamp":"A"}`
+	for _, test := range []struct {
+		name    string
+		url     string // what to poll; "/updates" if empty
+		respond func(w http.ResponseWriter, n int)
+		script  string // what the page does after it has started to poll, with poller
+		until   string // what to wait for, of polls and calls of onChange
+		atLeast time.Duration
+		want    []string // the queries of all requests; those of the first one and the last one if there are "..."
+	}{
+		{name: "huge Retry-After", respond: func(w http.ResponseWriter, n int) {
+			w.Header().Set("Retry-After", "99999999")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}, until: "Date.now() > started + 1500", want: []string{""}},
+		{name: "huge interval", respond: func(w http.ResponseWriter, n int) {
+			w.Header().Set("X-Poll-Interval", "2520000")
+			io.WriteString(w, nothing)
+		}, until: "Date.now() > started + 1500", want: []string{""}},
+		{name: "Retry-After is a date", respond: func(w http.ResponseWriter, n int) {
+			if n == 1 {
+				w.Header().Set("Retry-After", time.Now().Add(4*time.Second).UTC().Format(http.TimeFormat))
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			io.WriteString(w, nothing)
+		}, until: "polls.length === 2", atLeast: 3 * time.Second, want: []string{"", ""}},
+		{name: "no timestamp", respond: func(w http.ResponseWriter, n int) { io.WriteString(w, `{"data":[]}`) },
+			until: "polls.length === 2 && polls.every((poll) => poll.error.message.includes('not a board'))", want: []string{"", ""}},
+		{name: "no JSON", respond: func(w http.ResponseWriter, n int) { io.WriteString(w, `<html>`) },
+			until: "polls.length === 2 && polls.every((poll) => poll.error.name === 'SyntaxError')", want: []string{"", ""}},
+		{name: "onChange throws", respond: func(w http.ResponseWriter, n int) { io.WriteString(w, `{"data":[`+row+`],"timestamp":"A"}`) },
+			script: "throwOnce = true", until: "polls.length === 3 && polls[0].error.message === 'thrown' && !polls[1].error && calls === 2",
+			want: []string{"", "", "since=A"}},
+		{name: "URL with a query", url: "/updates?token=1", respond: func(w http.ResponseWriter, n int) { io.WriteString(w, `{"data":[],"timestamp":"A+&"}`) },
+			until: "polls.length === 2", want: []string{"token=1", "token=1&since=A%2B%26"}},
+		{name: "paused while the server hangs", respond: func(w http.ResponseWriter, n int) {
+			if n == 1 {
+				w.(http.Flusher).Flush()
+				<-time.After(5 * time.Second)
+			}
+			io.WriteString(w, nothing)
+		}, script: "setTimeout(() => { poller.pause(); poller.resume(); }, 500)",
+			until: "polls.length === 1 && !polls[0].error && Date.now() < started + 4000", want: []string{"", ""}},
+		{name: "online", respond: func(w http.ResponseWriter, n int) {
+			w.Header().Set("X-Poll-Interval", "60")
+			if n == 1 {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			io.WriteString(w, nothing)
+		}, script: "setTimeout(() => dispatchEvent(new Event('online')), 500)",
+			until: "polls.length === 2", want: []string{"", ""}},
+		{name: "two servers behind one address", respond: func(w http.ResponseWriter, n int) {
+			w.Header().Set("X-Server-Start", strconv.Itoa(n))
+			io.WriteString(w, nothing)
+		}, until: "polls.length === 3", want: []string{"", "since=A", ""}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var queries []string
+			mux := http.NewServeMux()
+			mux.Handle("GET /client/", http.StripPrefix("/client/", http.FileServer(http.Dir("."))))
+			mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<!doctype html><title>Mine</title>") })
+			mux.HandleFunc("GET /updates", func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				queries = append(queries, r.URL.RawQuery)
+				n := len(queries)
+				mu.Unlock()
+				w.Header().Set("Cache-Control", "no-store")
+				w.Header().Set("X-Poll-Interval", "1")
+				test.respond(w, n)
+			})
+			srv := httptest.NewServer(mux)
+			defer srv.Close()
+			openSources(t)
+			b := launch(t, srv.URL)
+			start := time.Now()
+			b.run(fmt.Sprintf(`window.polls = []; window.calls = 0; window.throwOnce = false; window.started = Date.now();
+				return import("/client/poll.js").then(({ startPolling }) => {
+					const poller = startPolling(%q, () => {
+						calls++;
+						if (throwOnce) { throwOnce = false; throw new Error("thrown"); }
+					}, (poll) => polls.push(poll));
+					%s
+				})`, cmp.Or(test.url, "/updates"), test.script))
+			b.wait(test.until)
+			if took := time.Since(start); took < test.atLeast {
+				t.Errorf("it took %v, want at least %v", took, test.atLeast)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(queries, test.want) {
+				t.Errorf("the queries were %q, want %q", queries, test.want)
+			}
+		})
+	}
 }

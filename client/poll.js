@@ -1,88 +1,110 @@
 // @ts-check
-// The lesson's loop: ask, use the answer, wait, ask again; and what makes it safe.
+// The lesson's loop: ask, use the response, wait, ask again; and what makes it safe. To use it in a page:
+//   import { startPolling } from "/client/poll.js";
+//   const poller = startPolling("/boards/board-1/updates", (tasks, source) => {
+//     // "board" as the source: show these tasks and no others. Otherwise: each was added, changed or deleted.
+//   });
+//   document.addEventListener("visibilitychange", () => document.hidden ? poller.pause() : poller.resume());
 
 /**
- * A task as the server sends it. One with deleted_at is gone.
  * @typedef {{id: string, list_id: string, title: string, description: string, position: number,
- *   created_at: string, updated_at: string, deleted_at?: string}} Task
+ *   created_at: string, updated_at: string, deleted_at?: string}} Task a task; with deleted_at it was deleted
+ * @typedef {"board" | "poll" | "write"} Source a poll for the whole board, one for changes, or the response to a write
+ * @typedef {{url: string, startTime: number, source: Source, status: number, rows: number, tasks: Task[],
+ *   error?: Error}} Poll the response had so many rows; tasks are those that were news
  */
 
 /**
  * Polls url until it is paused. Pause it while its page is hidden.
  * @param {string} url
- * @param {(tasks: Task[], source: "board" | "poll" | "write") => void | Promise<void>} onChange
- *   updates the view: with all tasks of the board, or with those that changed
- * @param {(poll: {changes: number, error?: Error, waitMs: number}) => void} [onPoll]
- *   hears of every poll when it is over, and how long it is to the next
+ * @param {(tasks: Task[], source: Source) => void | Promise<void>} onChange updates the view
+ * @param {(poll: Poll) => void} [onPoll] hears of each poll that has ended, also of one that failed
  */
-export function startPolling(url, onChange, onPoll = () => {}) {
-  /** @type {string | null} */
-  let since = null; // the cursor: the last timestamp whose rows were applied
+export function startPolling(url, onChange, onPoll = ({ error }) => error && console.error(error)) {
+  let since = "", serverStart = ""; // the cursor, the last timestamp whose rows were applied; its run of the server
   let advised = 5, chosen = 0; // seconds
-  let failures = 0, notBefore = 0, running = false, paused = false, timer = 0;
-  let queue = Promise.resolve(0);
-  /** @type {Map<string, string>} */
-  const seen = new Map(); // the updated_at of the copy at hand, by id
+  let failures = 0, notBefore = 0, nextAt = 0, timer = 0, paused = true;
+  let underWay = /** @type {Poll | null} */ (null), abort = new AbortController();
+  let queue = Promise.resolve(/** @type {Task[]} */ ([]));
+  const seen = /** @type {Map<string, string>} */ (new Map()); // the updated_at of the copy at hand, by id
 
-  /** Applies rows, those of a poll and of a write one after the other. Returns how many were news. */
-  function apply(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
-    return queue = queue.catch(() => 0).then(() => applyNow(rows, source));
-  }
-
-  /** Applies the rows that are newer than the copy at hand, so that repeats do no harm. */
-  async function applyNow(/** @type {Task[]} */ rows, /** @type {"board" | "poll" | "write"} */ source) {
-    if (source === "board") seen.clear();
-    const changed = rows.filter((task) => task.updated_at > (seen.get(task.id) ?? ""));
-    if (changed.length > 0 || source === "board") await onChange(changed, source);
-    for (const task of changed) seen.set(task.id, task.updated_at);
-    return changed.length;
+  /** Applies rows, those of polls and of writes one after the other. Returns the rows that were news. */
+  function apply(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
+    return queue = queue.catch(() => []).then(async () => {
+      if (source === "board") seen.clear();
+      const tasks = rows.filter((task) => task.updated_at > (seen.get(task.id) ?? "")); // so repeats do no harm
+      if (tasks.length > 0 || source === "board") await onChange(tasks, source);
+      for (const task of tasks) seen.set(task.id, task.updated_at);
+      return tasks;
+    });
   }
 
   async function poll() {
-    clearTimeout(timer);
-    if (running || paused) return;
-    running = true; // one at a time: the next is set when this one is over
-    let changes = 0, error, retryAfter = 0, seconds = 0;
+    const target = new URL(url, location.href);
+    if (since) target.searchParams.set("since", since);
+    const result = underWay = /** @type {Poll} */ ({ url: target.href, startTime: performance.now(),
+      source: since ? "poll" : "board", status: 0, rows: 0, tasks: [] });
+    const { signal } = abort = new AbortController();
+    let seconds = 0; // to the next poll
     try {
-      const response = await fetch(since === null ? url : `${url}?since=${encodeURIComponent(since)}`,
-        { signal: AbortSignal.timeout(30_000) }); // an answer that never comes is a failure too
-      retryAfter = Number(response.headers.get("Retry-After")) || 0;
-      if (!response.ok) throw new Error(`the server answered ${response.status}`);
-      advised = Number(response.headers.get("X-Poll-Interval")) || advised;
+      const response = await fetch(target, { signal: AbortSignal.any([signal, AbortSignal.timeout(20_000)]) });
+      result.status = response.status;
+      advised = Math.max(1, Number(response.headers.get("X-Poll-Interval")) || advised);
+      const after = response.headers.get("Retry-After") ?? ""; // seconds, or a date
+      if (after) notBefore = (Date.now() + 1000 * Number(after) || Date.parse(after) || 0) + 1000 * Math.random();
+      if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
       const { data, timestamp } = await response.json();
-      if (since !== null && timestamp < since) {
-        since = null; // the server came back from an older copy: load anew, at once
+      if (!Array.isArray(data) || typeof timestamp !== "string") throw new Error("the response is not a board's");
+      const start = response.headers.get("X-Server-Start") ?? "";
+      result.rows = data.length;
+      if (since && start !== serverStart) {
+        since = ""; // the server was started anew and may have other data: load the whole board, at once
       } else {
-        changes = await apply(data, since === null ? "board" : "poll");
-        since = timestamp; // only now: had it failed, the same rows would come again
+        result.tasks = await apply(data, result.source);
+        since = timestamp; // only now: if onChange failed, the same rows must come again
         seconds = chosen || advised;
       }
+      serverStart = start;
       failures = 0;
     } catch (e) {
-      error = /** @type {Error} */ (e);
-      const normal = chosen || advised;
-      seconds = Math.max(normal, Math.min(60, normal * 2 ** ++failures)); // leave it time to recover
+      underWay = null;
+      if (signal.aborted) return schedule(nextAt - Date.now()); // paused, so this was no failure
+      result.error = /** @type {Error} */ (e);
+      seconds = Math.max(chosen || advised, Math.min(60, (chosen || advised) * 2 ** ++failures)); // let it recover
     }
-    running = false;
-    // Jitter, or all clients of a restarted server would come back in step.
-    const waitMs = 1000 * Math.max(seconds * (0.9 + 0.2 * Math.random()), retryAfter * (1 + 0.1 * Math.random()));
-    notBefore = retryAfter > 0 ? Date.now() + waitMs : 0;
-    schedule(waitMs);
-    onPoll({ changes, error, waitMs });
+    underWay = null;
+    schedule(1000 * seconds * (0.9 + 0.2 * Math.random())); // with jitter, or clients would stay in step
+    onPoll(result);
   }
 
   function schedule(/** @type {number} */ waitMs) {
     clearTimeout(timer);
-    if (!running && !paused) timer = setTimeout(poll, Math.max(waitMs, notBefore - Date.now()));
+    const latest = Date.now() + 3_600_000; // setTimeout fires at once if it is given 2**31 milliseconds or more
+    nextAt = Math.min(Math.max(Date.now() + waitMs, notBefore), latest);
+    if (!underWay && !paused) timer = setTimeout(poll, nextAt - Date.now());
   }
 
-  schedule(0);
-  return {
-    apply, // for a write's answer, as "write"; it must not move the cursor
-    advised: () => advised,
-    pause() { paused = true; clearTimeout(timer); },
-    resume() { if (paused) { paused = false; schedule(0); } },
-    /** Polls every so many seconds from now on; 0 is what the server advises. */
-    every(/** @type {number} */ seconds) { chosen = seconds; schedule(1000 * (chosen || advised) * Math.random()); },
+  const pollNow = () => schedule(0);
+  const poller = {
+    apply, // for the response to a write, as "write"; it never moves the cursor
+    pollNow,
+    pause() {
+      paused = true;
+      clearTimeout(timer);
+      abort.abort(); // a poll that hangs must not hold up the first one after resume
+      removeEventListener("online", pollNow);
+    },
+    resume(waitMs = 0) {
+      paused = false;
+      schedule(waitMs);
+      addEventListener("online", pollNow);
+    },
+    every(/** @type {number} */ seconds, /** @type {number} */ waitMs) { // 0 seconds: as the server advises
+      chosen = seconds;
+      schedule(waitMs);
+    },
+    state: () => ({ advised, nextAt, underWay }),
   };
+  poller.resume();
+  return poller;
 }
