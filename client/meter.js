@@ -281,9 +281,11 @@ function describe(/** @type {Change | undefined} */ last) {
   const all = users.flat();
   const of = (/** @type {string} */ kind) => all.filter((mark) => mark.kind === kind).length;
   return `The polls of ${plural(users.length, "user")} in the last ${span() / 1000} s: ` +
-    `${of("nothing")} brought nothing, ${of("changes")} brought changes, ${of("first")} the whole board, ${of("failed")} failed.` +
+    `${of("nothing")} brought nothing, ${of("changes")} brought changes, ${of("first")} the whole board, ` +
+    `${of("failed")} failed.` +
     (last ? ` The last change reached the users after ${delays(last)}.` : "");
 }
 
 /** A title in quotation marks, cut off if it is long. */
-export const shorten = (/** @type {string} */ title) => `“${title.length > 40 ? `${title.slice(0, 40)}…` : title}”`;
+export const shorten = (/** @type {string} */ title) =>
+  title.length > 40 ? `“${title.slice(0, 40)}…”` : `“${title}”`;

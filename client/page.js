@@ -103,11 +103,8 @@ function showTask(/** @type {Task} */ task, /** @type {boolean} */ lit) {
     button.disabled = !list;
   }
   const { form } = card.querySelector("input");
-  if (!form.hidden) {
-    const theirs = task.title !== form.dataset.from;
-    card.querySelector(".note").textContent = theirs ? `Another client renamed this task to “${task.title}”. ` +
-      "Save replaces that title, Cancel keeps it." : "";
-  }
+  card.querySelector(".note").textContent = form.hidden || task.title === form.dataset.from ? ""
+    : `Another client renamed this task to “${task.title}”. Save replaces that title, Cancel keeps it.`;
   if (lit) {
     card.classList.remove("lit");
     void card.offsetWidth; // or an animation that still runs would not start again
@@ -205,7 +202,7 @@ function settle() {
 const busy = new Set(); // the cards and forms whose write is under way: a second click or Enter does nothing
 const writes = /** @type {Set<Promise<any>>} */ (new Set()); // what they wait for
 
-/** Sends a request and returns its JSON. Its errors say what the server says, or what it did. */
+/** Sends a request and returns its JSON. Its errors say what the server says, or which status it responded with. */
 async function request(/** @type {string} */ method, /** @type {string} */ url, body = /** @type {any} */ (undefined)) {
   const response = await fetch(url, {
     method,
@@ -215,11 +212,10 @@ async function request(/** @type {string} */ method, /** @type {string} */ url, 
   });
   const json = await response.json().catch(() => ({})); // a proxy's error may be HTML
   const { status } = response;
-  if (json.error) throw Object.assign(new Error(`Not saved: ${json.error}.`), { status });
-  if (!json.data) throw Object.assign(new Error(`The server responded with status ${status}. ${unsure}`), { status });
+  if (json.error) throw Object.assign(new Error(json.error), { status, refused: true });
+  if (!json.data) throw Object.assign(new Error(`the server responded with status ${status}`), { status });
   return json;
 }
-const unsure = "The change may or may not be saved.";
 
 /**
  * Writes a task, shows it as the response has it, and says whether that went well.
@@ -242,8 +238,10 @@ async function write(cause, method, url, body) {
     await users[0].apply([task], "write").catch(reportError); // if this fails, the next poll shows it
     return true;
   } catch (e) {
-    const { message, status } = /** @type {any} */ (e);
-    complain(status ? message : `The server did not respond. ${unsure}`, status < 500 ? cause : null);
+    const { message, status, refused } = /** @type {any} */ (e);
+    complain(refused ? `Not saved: ${message}.`
+      : `It is not known whether the change was saved: ${status ? message : "the server did not respond"}.`,
+    status < 500 ? cause : null);
     return false;
   } finally {
     busy.delete(cause);
@@ -262,7 +260,10 @@ async function saveTitle(/** @type {any} */ title, /** @type {any[]} */ ...[caus
     complain("Not saved: a title needs a character that can be seen.", cause);
     return false;
   }
-  return await write(cause, method, url, { ...body, title: typed.trim() }) && title.value === typed;
+  if (!await write(cause, method, url, { ...body, title: typed.trim() })) return false;
+  title.form.dataset.from = typed.trim();
+  title.form.querySelector(".note")?.replaceChildren();
+  return title.value === typed;
 }
 
 async function addTask(/** @type {any} */ event) {
@@ -338,10 +339,12 @@ function showState() {
   const { nextAt, underWay } = users[0].state();
   const waiting = underWay ? Math.floor((performance.now() - underWay.startTime) / 1000) : 0;
   const seconds = Math.max(0, Math.ceil((nextAt - Date.now()) / 1000));
-  const back = Date.now() < shownAt + 15_000 ? `This page was hidden for ${hiddenFor} s. A hidden page does not poll.` : "";
+  const back = `This page was hidden for ${hiddenFor} s. A hidden page does not poll.`;
   meter.put("status", paused ? "Paused: no change arrives."
     : waiting > 0 ? "Waiting for a response …"
-    : failure ? `${failure}.` : loads === 0 ? "Loading the board …" : back);
+    : failure ? `${failure}.`
+    : loads === 0 ? "Loading the board …"
+    : Date.now() < shownAt + 15_000 ? back : "");
   meter.put("times", [
     lastGood && `Last good poll ${meter.clock(lastGood)}`,
     !paused && (waiting > 0 ? `waiting for ${waiting} s` : `next in ${seconds} s`),
