@@ -149,24 +149,37 @@ function addRequest(/** @type {Poll} */ poll, /** @type {number} */ at, /** @typ
     row.insertCell().textContent = text;
   }
   byId("requests").rows[requestsShown]?.remove();
+  completeRequests();
 }
 
-// The browser reports each request's bytes when it is over. The entries of one URL are told apart by their start.
+const entries = /** @type {any[]} */ ([]); // what the browser reported of the last responses, of all users
+
 new PerformanceObserver((list) => {
-  for (const entry of /** @type {any[]} */ (list.getEntries())) {
-    if (!new URL(entry.name).pathname.endsWith("/updates")) continue;
-    counts.bytes += entry.transferSize;
-    requests.forEach((request, i) => {
-      if (request.url !== entry.name || Math.abs(request.startTime - entry.startTime) > 10) return;
-      const { cells } = byId("requests").rows[i];
-      request.bytes = entry.transferSize;
-      cells[3].textContent = amount(entry.transferSize);
-      // To fetch, a 304 looks like the 200 that the browser has kept. Only Chromium tells, with "cache".
-      if (entry.deliveryType === "cache") cells[2].textContent = request.status = 304;
-    });
-  }
+  const polls = list.getEntries().filter((entry) => new URL(entry.name).pathname.endsWith("/updates"));
+  for (const entry of /** @type {PerformanceResourceTiming[]} */ (polls)) counts.bytes += entry.transferSize;
+  entries.push(...polls);
+  entries.splice(0, entries.length - 100);
   performance.clearResourceTimings();
+  completeRequests();
 }).observe({ type: "resource" });
+
+/** Adds to the requests what the browser reports of them, before or after poll.js does. */
+function completeRequests() {
+  for (const [i, request] of requests.entries()) {
+    // The same URL is asked for by many. The instants at which they did so tell them apart.
+    const entry = entries.find(({ name, startTime }) =>
+      name === request.url && Math.abs(startTime - request.startTime) < 10);
+    if (!entry || request.bytes !== undefined) continue;
+    request.bytes = entry.transferSize;
+    const { cells } = byId("requests").rows[i];
+    cells[3].textContent = amount(entry.transferSize);
+    // fetch shows a 304 as the response that the browser has kept. Only Chromium tells, with "cache".
+    if (entry.deliveryType !== "cache") continue;
+    request.status = 304;
+    cells[2].textContent = "304";
+    if (request.brought !== "nothing") cells[4].textContent += ", from the browser's cache";
+  }
+}
 
 // --- The picture: time runs to the right, with a row for each user -----------------------------------------
 
@@ -273,7 +286,7 @@ function label(/** @type {Change} */ { title, waits }, /** @type {number} */ wid
   const [least, most] = [Math.min(...waits), Math.max(...waits)].map((ms) => (ms / 1000).toFixed(1));
   const reached = waits.length === 1 ? `reached one user ${most} s later`
     : `reached ${waits.length} users ${least} to ${most} s later`;
-  return width < 600 ? reached : `${shorten(title)} is made here; it ${reached}`;
+  return width < 600 ? reached : `${quote(title)} is made here; it ${reached}`;
 }
 
 /** Says in a sentence what the picture shows. */
@@ -287,5 +300,5 @@ function describe(/** @type {Change | undefined} */ last) {
 }
 
 /** A title in quotation marks, cut off if it is long. */
-export const shorten = (/** @type {string} */ title) =>
+export const quote = (/** @type {string} */ title) =>
   title.length > 40 ? `“${title.slice(0, 40)}…”` : `“${title}”`;

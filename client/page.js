@@ -47,7 +47,7 @@ async function show(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
   settle();
   if (document.activeElement === focused) return; // if not, the element was moved or removed, which takes the focus
   const heir = !focused.isConnected ? list?.querySelector("h2")
-    : focused.disabled ? focused.closest(".task").querySelector(".edit") : focused;
+    : focused.disabled ? focused.closest(".task")?.querySelector(".edit") : focused;
   heir?.focus({ preventScroll: true });
 }
 
@@ -103,8 +103,9 @@ function showTask(/** @type {Task} */ task, /** @type {boolean} */ lit) {
     button.disabled = !list;
   }
   const { form } = card.querySelector("input");
-  card.querySelector(".note").textContent = form.hidden || task.title === form.dataset.from ? ""
-    : `Another client renamed this task to “${task.title}”. Save replaces that title, Cancel keeps it.`;
+  const note = card.querySelector(".note");
+  if (form.hidden || task.title === form.dataset.from) note.textContent = "";
+  else say(note, "Another client renamed this task to ", task.title, ". Save replaces that title, Cancel keeps it.");
   if (lit) {
     card.classList.remove("lit");
     void card.offsetWidth; // or an animation that still runs would not start again
@@ -164,7 +165,7 @@ function removeCard(/** @type {string} */ id, /** @type {any} */ card, /** @type
   if (title.form.hidden || title.value === title.form.dataset.from || source === "write") return card.remove();
   card.classList.add("gone");
   card.querySelector(".rename button").textContent = "Add as a new task";
-  card.querySelector(".note").textContent = "Another client deleted this task. What you typed is still here.";
+  card.querySelector(".note").textContent = "This task was deleted. What you typed is still here.";
 }
 
 /** Names what came last. */
@@ -173,10 +174,15 @@ function announce(/** @type {Task[]} */ news) {
   if (!task) return;
   const later = `${(meter.age(task) / 1000).toFixed(1)} s after it was made`;
   const what = task.deleted_at ? "The deletion of " : tasks.has(task.id) ? "The change of " : "";
-  const title = document.createElement("bdi"); // a right-to-left title must not turn the sentence around
-  title.textContent = meter.shorten(task.title);
-  if (news.length === 1) byId("news").replaceChildren(what, title, ` arrived ${later}`);
-  else byId("news").replaceChildren(`${news.length} changes arrived, the last of them, `, title, `, ${later}`);
+  if (news.length === 1) say(byId("news"), what, task.title, ` arrived ${later}.`);
+  else say(byId("news"), `${news.length} changes arrived, the last of them to `, task.title, ` ${later}.`);
+}
+
+/** Writes a sentence with a title in it. A right-to-left title must not turn the sentence around, hence the bdi. */
+function say(/** @type {Element} */ element, /** @type {string} */ before, /** @type {string} */ title, after = "") {
+  const isolated = document.createElement("bdi");
+  isolated.textContent = meter.quote(title);
+  element.replaceChildren(before, isolated, after);
 }
 
 // A click must not hit another task than the one aimed at. While a pointer is pressed on the board, changes wait;

@@ -4,7 +4,6 @@ package client_test
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"database/sql"
 	"encoding/json"
 	"flag"
@@ -19,7 +18,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -167,210 +165,6 @@ func waitForServer(t *testing.T, url, want string) {
 	t.Errorf("the server has %s; want %s", got, want)
 }
 
-// browser is a session of the WebDriver protocol, https://www.w3.org/TR/webdriver2/.
-type browser struct {
-	t       *testing.T
-	session string // its URL
-}
-
-// open opens the page in a new browser and polls every second there.
-func open(t *testing.T, url string) *browser {
-	t.Helper()
-	b := launch(t, url)
-	b.run(`window.sameDocument = true;
-		return import("/client/meter.js").then((meter) => { window.meter = meter; })`)
-	b.set("#seconds", 1)
-	b.waitForLists(demoTasks)
-	return b
-}
-
-// launch opens url in a new browser.
-func launch(t *testing.T, url string) *browser {
-	t.Helper()
-	if driverURL == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no chromedriver; install chromium and chromium-driver")
-		}
-		t.Skip("no chromedriver; to run this test, install Chromium and ChromeDriver (Debian: chromium, chromium-driver)")
-	}
-	b := &browser{t, driverURL}
-	var session struct{ SessionID string }
-	b.do("POST", "/session", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
-		"timeouts":          map[string]any{"script": patience.Milliseconds()},
-		"goog:loggingPrefs": map[string]any{"browser": "ALL", "performance": "ALL"},
-		"goog:chromeOptions": map[string]any{"args": []string{
-			"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-			"--disable-background-networking", "--disable-component-update", "--disable-sync",
-			"--window-size=1280,1200", // all of the demo board
-			"--user-data-dir=" + t.TempDir(),
-		}},
-	}}}, &session)
-	if session.SessionID == "" {
-		t.FailNow()
-	}
-	b.session = driverURL + "/session/" + session.SessionID
-	t.Cleanup(func() { b.do("DELETE", "", nil, nil) })
-	b.do("POST", "/url", map[string]any{"url": url}, nil)
-	return b
-}
-
-// do sends a command and stores the value it returns.
-func (b *browser) do(method, path string, body, value any) {
-	b.t.Helper()
-	base := b.session
-	if base == "" {
-		base = driverURL
-	}
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if body == nil {
-		encoded = nil
-	}
-	req, err := http.NewRequest(method, base+path, bytes.NewReader(encoded))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var answer struct{ Value json.RawMessage }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
-		b.t.Fatalf("%s %s %.200s: status %d, %v, %.500s", method, path, encoded, resp.StatusCode, err, answer.Value)
-	}
-	if value != nil {
-		if err := json.Unmarshal(answer.Value, value); err != nil {
-			b.t.Fatalf("%s %s: %v in %s", method, path, err, answer.Value)
-		}
-	}
-}
-
-// run runs JavaScript in the page and returns what it returns, as text.
-func (b *browser) run(script string) string {
-	b.t.Helper()
-	var value any
-	b.do("POST", "/execute/sync", map[string]any{"script": script, "args": []any{}}, &value)
-	return fmt.Sprint(value)
-}
-
-// wait waits in the page until a JavaScript expression is true.
-func (b *browser) wait(expression string) {
-	b.t.Helper()
-	var got any
-	b.do("POST", "/execute/async", map[string]any{"args": []any{}, "script": `
-		const done = arguments[0], end = Date.now() + ` + strconv.FormatInt(patience.Milliseconds()-1000, 10) + `;
-		(function check() {
-			if (` + expression + `) return done(true);
-			if (Date.now() > end) return done(document.body.innerText);
-			requestAnimationFrame(check);
-		})()`}, &got)
-	if got != true {
-		b.t.Fatalf("waited in vain for %s; the page shows\n%v", expression, got)
-	}
-}
-
-// waitForLists waits until the page shows exactly these tasks: a list's between bars.
-func (b *browser) waitForLists(want string) {
-	b.t.Helper()
-	b.wait(fmt.Sprintf(`[...document.querySelectorAll(".list")].map((list) =>
-		[...list.querySelectorAll(".title")].map((title) => title.textContent).join(", ")).join(" | ") === %q`, want))
-}
-
-// waitForText waits until the text of an element matches a pattern.
-func (b *browser) waitForText(selector, pattern string) {
-	b.t.Helper()
-	b.wait(fmt.Sprintf(`new RegExp(%q).test(document.querySelector(%q)?.innerText.trim())`, pattern, selector))
-}
-
-// set moves a slider.
-func (b *browser) set(selector string, value int) {
-	b.t.Helper()
-	b.run(fmt.Sprintf(`const slider = document.querySelector(%q); slider.value = %d;
-		slider.dispatchEvent(new Event("input")); slider.dispatchEvent(new Event("change"))`, selector, value))
-}
-
-// cdp sends a command of the Chrome DevTools protocol.
-func (b *browser) cdp(command string, params map[string]any) {
-	b.t.Helper()
-	b.do("POST", "/goog/cdp/execute", map[string]any{"cmd": command, "params": params}, nil)
-}
-
-// resize sets the size of the page's view.
-func (b *browser) resize(width, height int) {
-	b.t.Helper()
-	b.cdp("Emulation.setDeviceMetricsOverride", map[string]any{
-		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
-	})
-	b.wait(fmt.Sprintf("innerWidth === %d && innerHeight === %d", width, height))
-}
-
-// hide hides the page, or shows it again.
-func (b *browser) hide(hidden bool) {
-	b.t.Helper()
-	b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
-		document.dispatchEvent(new Event("visibilitychange"))`, hidden))
-}
-
-// check reports an expression of JavaScript that is not true.
-func (b *browser) check(expression, what string) {
-	b.t.Helper()
-	if got := b.run("return " + expression); got != "true" {
-		b.t.Errorf("%s: %s is %s", what, expression, got)
-	}
-}
-
-// find returns the path of the element that a CSS selector names.
-func (b *browser) find(selector string) string {
-	b.t.Helper()
-	var element map[string]string
-	b.do("POST", "/element", map[string]any{"using": "css selector", "value": selector}, &element)
-	for _, id := range element {
-		return "/element/" + id
-	}
-	return ""
-}
-
-// click clicks on an element, when the cards have come to rest.
-func (b *browser) click(selector string) {
-	b.t.Helper()
-	b.wait(`!document.querySelector(".settling")`)
-	b.do("POST", b.find(selector)+"/click", map[string]any{}, nil)
-}
-
-// Keys that typing can hold, by the WebDriver protocol.
-const (
-	enterKey  = "\ue007"
-	escapeKey = "\ue00c"
-)
-
-// press types into an element, or presses keys while it has the focus.
-func (b *browser) press(selector, keys string) {
-	b.t.Helper()
-	b.do("POST", b.find(selector)+"/value", map[string]any{"text": keys}, nil)
-}
-
-// retype types into the field for a task's new title, in place of what is in it.
-func (b *browser) retype(task, keys string) {
-	b.t.Helper()
-	field := fmt.Sprintf(`[data-id="%s"] input`, task)
-	b.run(fmt.Sprintf(`document.querySelector(%q).select()`, field))
-	b.press(field, keys)
-}
-
-// logs returns what the browser has logged since the last call.
-func (b *browser) logs(kind string) (messages []string) {
-	b.t.Helper()
-	var entries []struct{ Level, Message string }
-	b.do("POST", "/se/log", map[string]any{"type": kind}, &entries)
-	for _, entry := range entries {
-		messages = append(messages, entry.Level+" "+entry.Message)
-	}
-	return messages
-}
-
 // The tasks of a fresh database, as waitForLists has them.
 const demoTasks = "Open this board in a second window, Add a task there and wait for it here, " +
 	"Count the polls that bring nothing | Read schema.sql and store.go | Start the server"
@@ -395,16 +189,16 @@ func TestOthersChanges(t *testing.T) {
 	}
 	b.waitForLists(rest + ", " + markup + " | Start the server")
 	b.wait(`document.querySelector(".list:nth-child(2) .lit .description").textContent === "<b>bold</b>"`)
-	b.waitForText("#news", `^“<img src=x onerror="document.title='bad'.*…” arrived \d\.\d s after it was made$`)
+	b.waitForText("#news", `^“<img src=x onerror="document.title='bad'.*…” arrived \d\.\d s after it was made\.$`)
 
 	send(t, "PATCH", server+"/tasks/"+task.ID, `{"title":"Renamed"}`)
 	b.waitForLists(rest + ", Renamed | Start the server")
-	b.waitForText("#news", `^The change of “Renamed” arrived \d\.\d s after it was made$`)
+	b.waitForText("#news", `^The change of “Renamed” arrived \d\.\d s after it was made\.$`)
 	send(t, "PATCH", server+"/tasks/"+task.ID, `{"list_id":"list-3","position":0}`)
 	b.waitForLists(rest + " | Renamed, Start the server")
 	send(t, "DELETE", server+"/tasks/task-4", "")
 	b.waitForLists("Open this board in a second window |  | Renamed, Start the server")
-	b.waitForText("#news", `^The deletion of “Read schema.sql and store.go” arrived \d\.\d s after it was made$`)
+	b.waitForText("#news", `^The deletion of “Read schema.sql and store.go” arrived \d\.\d s after it was made\.$`)
 	b.wait(`getComputedStyle(document.querySelector(".list:nth-child(2) ol"), "::before").content === '"No tasks"'`)
 
 	for _, message := range b.logs("browser") {
@@ -601,7 +395,7 @@ func TestEditsInProgress(t *testing.T) {
 
 	// A deletion must not take what was typed.
 	send(t, "DELETE", server+"/tasks/task-1", "")
-	note("Another client deleted this task")
+	note("This task was deleted")
 	b.check(field+`.value === "Mine" && document.activeElement === `+field, "the field")
 	b.press(`[data-id="task-1"] input`, enterKey)
 	waitForServer(t, server, `"list_id":"list-1","title":"Mine"`)
@@ -856,6 +650,8 @@ func TestPicture(t *testing.T) {
 	b.set("#seconds", 3)
 	spread(3000)
 
+	b.run(`meter.users[0].unshift({ at: Date.now() - 61_000, kind: "nothing" }); meter.show()`)
+	b.check("meter.users[0][0].at > Date.now() - 60_000", "what the picture does not show is forgotten")
 	b.check("meter.idleTimes.length === 0", "shaded time")
 	b.click("#pause")
 	b.click("#pause")
@@ -1107,160 +903,6 @@ func TestRestart(t *testing.T) {
 			b.check(`meter.counts.first === 2`, "loads of the whole board")
 			send(t, "DELETE", server+"/tasks/task-5", "")
 			b.waitForLists(strings.Replace(test.want, "Start the server", "", 1))
-		})
-	}
-}
-
-// TestPollJS has a page of one's own use poll.js, with a server that is none of ours.
-func TestPollJS(t *testing.T) {
-	t.Parallel()
-	const nothing = `{"data":[],"timestamp":"A"}`
-	const oneTask = `{"data":[{"id":"1","title":"T","updated_at":"2026-01-01T00:00:00.000Z"}],"timestamp":"A"}`
-	// text responds to each poll with the same.
-	text := func(body string) func(http.ResponseWriter, int) {
-		return func(w http.ResponseWriter, n int) { io.WriteString(w, body) }
-	}
-	for _, test := range []struct {
-		name    string
-		url     string                             // what to poll, if not /updates
-		respond func(w http.ResponseWriter, n int) // to the nth poll
-		script  string                             // what the page does with its poller
-		until   string                             // what to wait for, of the page's variables
-		atLeast time.Duration                      // how long that takes
-		want    []string                           // the queries of the requests
-	}{
-		{
-			name: "huge Retry-After",
-			respond: func(w http.ResponseWriter, n int) {
-				w.Header().Set("Retry-After", "99999999")
-				w.WriteHeader(http.StatusServiceUnavailable)
-			},
-			until: "Date.now() > started + 1500",
-			want:  []string{""},
-		}, {
-			name: "huge interval",
-			respond: func(w http.ResponseWriter, n int) {
-				w.Header().Set("X-Poll-Interval", "2520000")
-				io.WriteString(w, nothing)
-			},
-			until: "Date.now() > started + 1500",
-			want:  []string{""},
-		}, {
-			name: "Retry-After is a date",
-			respond: func(w http.ResponseWriter, n int) {
-				if n == 1 {
-					w.Header().Set("Retry-After", time.Now().Add(5*time.Second).UTC().Format(http.TimeFormat))
-					w.WriteHeader(http.StatusServiceUnavailable)
-				}
-				io.WriteString(w, nothing)
-			},
-			until:   "polls.length === 2",
-			atLeast: 4 * time.Second, // backing off by itself it would wait 2
-			want:    []string{"", ""},
-		}, {
-			name:    "no timestamp",
-			respond: text(`{"data":[]}`),
-			until:   `polls.length === 2 && polls.every((poll) => /not a board's/.test(poll.error.message))`,
-			want:    []string{"", ""},
-		}, {
-			name:    "no data",
-			respond: text(`{"timestamp":"A"}`),
-			until:   "polls.length === 2 && polls.every((poll) => poll.error) && calls === 0",
-			want:    []string{"", ""},
-		}, {
-			name:    "no JSON",
-			respond: text("<html>"),
-			until:   `polls.length === 2 && polls.every((poll) => poll.error.name === "SyntaxError")`,
-			want:    []string{"", ""},
-		}, {
-			name:    "onChange throws",
-			respond: text(oneTask),
-			script:  "throwOnce = true",
-			until:   `polls.length === 3 && polls[0].error.message === "thrown" && !polls[1].error && calls === 2`,
-			want:    []string{"", "", "since=A"},
-		}, {
-			name:    "URL with a query",
-			url:     "/updates?token=1",
-			respond: text(`{"data":[],"timestamp":"A+&"}`),
-			until:   "polls.length === 2",
-			want:    []string{"token=1", "token=1&since=A%2B%26"},
-		}, {
-			name: "paused while the server hangs",
-			respond: func(w http.ResponseWriter, n int) {
-				if n == 1 {
-					<-time.After(5 * time.Second)
-				}
-				io.WriteString(w, nothing)
-			},
-			script: "setTimeout(() => { poller.pause(); poller.resume(); }, 500)",
-			until:  "polls.length === 1 && !polls[0].error && Date.now() < started + 4000",
-			want:   []string{"", ""},
-		}, {
-			name: "online",
-			respond: func(w http.ResponseWriter, n int) {
-				w.Header().Set("X-Poll-Interval", "60")
-				if n == 1 {
-					w.WriteHeader(http.StatusBadGateway)
-				}
-				io.WriteString(w, nothing)
-			},
-			script: `setTimeout(() => dispatchEvent(new Event("online")), 500)`,
-			until:  "polls.length === 2",
-			want:   []string{"", ""},
-		}, {
-			name: "two servers behind one address",
-			respond: func(w http.ResponseWriter, n int) {
-				w.Header().Set("X-Server-Start", strconv.Itoa(n))
-				io.WriteString(w, nothing)
-			},
-			until: "polls.length === 3",
-			want:  []string{"", "since=A", ""},
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			openSources(t)
-			var mu sync.Mutex
-			var queries []string
-			mux := http.NewServeMux()
-			mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-				io.WriteString(w, "<!doctype html><title>A page of one's own</title>")
-			})
-			mux.HandleFunc("GET /client/poll.js", func(w http.ResponseWriter, r *http.Request) {
-				http.ServeFile(w, r, "poll.js")
-			})
-			mux.HandleFunc("GET /updates", func(w http.ResponseWriter, r *http.Request) {
-				mu.Lock()
-				queries = append(queries, r.URL.RawQuery)
-				n := len(queries)
-				mu.Unlock()
-				w.Header().Set("Cache-Control", "no-store")
-				w.Header().Set("X-Poll-Interval", "1")
-				test.respond(w, n)
-			})
-			srv := httptest.NewServer(mux)
-			defer srv.Close()
-			b := launch(t, srv.URL)
-			start := time.Now()
-			b.run(fmt.Sprintf(`window.polls = []; window.calls = 0; window.throwOnce = false; window.started = Date.now();
-				return import("/client/poll.js").then(({ startPolling }) => {
-					const poller = startPolling(%q, () => {
-						calls++;
-						if (!throwOnce) return;
-						throwOnce = false;
-						throw new Error("thrown");
-					}, (poll) => polls.push(poll));
-					%s
-				})`, cmp.Or(test.url, "/updates"), test.script))
-			b.wait(test.until)
-			if took := time.Since(start); took < test.atLeast {
-				t.Errorf("it took %v, want at least %v", took, test.atLeast)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if !slices.Equal(queries, test.want) {
-				t.Errorf("the queries were %q, want %q", queries, test.want)
-			}
 		})
 	}
 }
