@@ -137,10 +137,11 @@ export function put(/** @type {string} */ id, /** @type {string} */ text) {
 
 function addRequest(/** @type {Poll} */ poll, /** @type {number} */ at, /** @type {number} */ news) {
   const { url, startTime, status, rows, error } = poll;
-  const brought = error ? `failed: ${error.message}`
+  const brought = status === 0 ? "no response"
+    : error ? `failed: ${error.message}`
     : rows === 0 ? "nothing"
     : poll.source === "board" ? `the board, ${plural(rows, "task")}`
-    : plural(rows, "task") + (news > 0 ? "" : ", by this page");
+    : plural(rows, "task") + (news > 0 ? "" : ", no news here");
   requests.unshift({ at, url, startTime, status, brought });
   requests.splice(requestsShown);
   const { pathname, search } = new URL(url);

@@ -206,7 +206,7 @@ function settle() {
 // --- Writes ------------------------------------------------------------------------------------------------
 
 const busy = new Set(); // the cards and forms whose write is under way: a second click or Enter does nothing
-const writes = /** @type {Set<Promise<any>>} */ (new Set()); // what they wait for
+const writes = /** @type {Set<Promise<Task>>} */ (new Set()); // the tasks that will be their responses
 
 /** Sends a request and returns its JSON. Its errors say what the server says, or which status it responded with. */
 async function request(/** @type {string} */ method, /** @type {string} */ url, body = /** @type {any} */ (undefined)) {
@@ -258,18 +258,25 @@ async function write(cause, method, url, body) {
 /** Waits a moment for the responses to writes: a poll's response can bring what this page writes before they do. */
 const ownWrites = () => Promise.race([Promise.allSettled(writes), new Promise((done) => setTimeout(done, 500))]);
 
-/** Saves the title of a form. Says whether that went well and nothing else was typed in the meantime. */
-async function saveTitle(/** @type {any} */ title, /** @type {any[]} */ ...[cause, method, url, body]) {
-  const typed = title.value;
+/**
+ * Writes what is typed into a form as a task's title. Says whether that went well and nothing was typed meanwhile.
+ * @param {any} form
+ * @param {Element} cause as in write
+ * @param {string} method
+ * @param {string} url
+ * @param {object} [others] the task's other fields
+ */
+async function saveTitle(form, cause, method, url, others) {
+  const typed = form.title.value;
   // Space, and characters that are not seen, do not make a title.
   if (/^[\s\p{C}\p{Default_Ignorable_Code_Point}]*$/u.test(typed)) {
     complain("Not saved: a title needs a character that can be seen.", cause);
     return false;
   }
-  if (!await write(cause, method, url, { ...body, title: typed.trim() })) return false;
-  title.form.dataset.from = typed.trim();
-  title.form.querySelector(".note")?.replaceChildren();
-  return title.value === typed;
+  if (!await write(cause, method, url, { ...others, title: typed.trim() })) return false;
+  form.dataset.from = typed.trim();
+  form.querySelector(".note")?.replaceChildren();
+  return form.title.value === typed;
 }
 
 async function addTask(/** @type {any} */ event) {
@@ -277,17 +284,17 @@ async function addTask(/** @type {any} */ event) {
   const form = event.target;
   if (form.title.value === "") return; // for one, after Enter was pressed twice
   const list_id = form.closest(".list").dataset.id;
-  if (await saveTitle(form.title, form, "POST", "/tasks", { list_id })) form.reset();
+  if (await saveTitle(form, form, "POST", "/tasks", { list_id })) form.reset();
 }
 
 async function saveCard(/** @type {any} */ event, /** @type {any} */ card) {
   event.preventDefault();
-  const { title } = event.target;
+  const form = event.target;
   const list_id = card.closest(".list").dataset.id;
-  const unchanged = title.value === event.target.dataset.from;
-  const saved = card.matches(".gone") ? saveTitle(title, card, "POST", "/tasks", { list_id })
-    : unchanged || saveTitle(title, card, "PATCH", `/tasks/${encodeURIComponent(card.dataset.id)}`);
-  if (await saved) edit(card, false);
+  const unchanged = form.title.value === form.dataset.from;
+  const saved = card.matches(".gone") ? await saveTitle(form, card, "POST", "/tasks", { list_id })
+    : unchanged || await saveTitle(form, card, "PATCH", `/tasks/${encodeURIComponent(card.dataset.id)}`);
+  if (saved) edit(card, false);
 }
 
 function move(/** @type {any} */ card, /** @type {"previousElementSibling" | "nextElementSibling"} */ direction) {
@@ -315,7 +322,7 @@ board.addEventListener("input", (/** @type {any} */ event) => causeIsGone(event.
 const users = /** @type {ReturnType<typeof startPolling>[]} */ ([]); // the first one feeds the board
 let paused = false, secondsTouched = false;
 let failure = "", lastGood = 0; // why the last poll of the first user failed, and when one last went well
-let hiddenAt = 0, shownAt = 0, hiddenFor = 0;
+let hiddenAt = document.hidden ? Date.now() : 0, shownAt = 0, hiddenFor = 0;
 
 function addUser() {
   const number = users.length;

@@ -443,9 +443,9 @@ func TestClicks(t *testing.T) {
 
 	mouse(moveTo(`[data-id="task-2"] .right`), down, up, pause, down, up)
 	twoPolls()
-	const first = "Count the polls that bring nothing | " +
+	const afterMove = "Count the polls that bring nothing | " +
 		"Read schema.sql and store.go, Add a task there and wait for it here | "
-	b.waitForLists(first + "Start the server")
+	b.waitForLists(afterMove + "Start the server")
 
 	// While the write is under way, a second click is not sent.
 	p.write.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -454,7 +454,7 @@ func TestClicks(t *testing.T) {
 	}))
 	mouse(moveTo(`[data-id="task-5"] .delete`), down, up, pause, down, up)
 	twoPolls()
-	b.waitForLists(first)
+	b.waitForLists(afterMove)
 	b.check(`document.querySelector("#problem").textContent === ""`, "the message")
 
 	// A poll that brings a change while the pointer is pressed.

@@ -21,7 +21,7 @@
  * @param {(poll: Poll) => void} [onPoll] hears of each poll that has ended, also of one that failed
  */
 export function startPolling(url, onChange, onPoll = ({ error }) => error && console.error(error)) {
-  let since = "", serverStart = ""; // the cursor, the last timestamp whose rows were applied; its run of the server
+  let since = "", serverStart = ""; // the cursor: the last timestamp whose rows were applied; and whose it is
   let advised = 5, chosen = 0; // seconds
   let failures = 0, notBefore = 0, nextAt = 0, timer = 0, paused = true;
   let underWay = /** @type {Poll | null} */ (null), abort = new AbortController();
@@ -51,7 +51,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
       result.status = response.status;
       advised = Math.max(1, Number(response.headers.get("X-Poll-Interval")) || advised);
       const after = response.headers.get("Retry-After") ?? ""; // seconds, or a date
-      if (after) notBefore = (Date.now() + 1000 * Number(after) || Date.parse(after) || 0) + 1000 * Math.random();
+      notBefore = after ? (Date.now() + 1000 * Number(after) || Date.parse(after) || 0) + 1000 * Math.random() : 0;
       if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
       const { data, timestamp } = await response.json();
       if (!Array.isArray(data) || typeof timestamp !== "string") throw new Error("the response is not a board's");

@@ -111,13 +111,41 @@ func TestPollJS(t *testing.T) {
 			until:  "polls.length === 2",
 			want:   []string{"", ""},
 		}, {
+			name: "the server hangs",
+			respond: func(w http.ResponseWriter, n int) {
+				<-time.After(3 * time.Second)
+				io.WriteString(w, nothing)
+			},
+			script: "const timeout = AbortSignal.timeout; AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 20)",
+			until:  `polls.length === 1 && polls[0].error?.name === "TimeoutError"`,
+			want:   []string{""},
+		}, {
+			name: "jitter",
+			respond: func(w http.ResponseWriter, n int) {
+				w.Header().Set("X-Poll-Interval", "10")
+				io.WriteString(w, nothing)
+			},
+			script: "Math.random = () => 0; window.next = () => poller.state().nextAt - started",
+			until:  "polls.length === 1 && next() >= 9000 && next() < 9900",
+			want:   []string{""},
+		}, {
+			name: "another server start",
+			respond: func(w http.ResponseWriter, n int) {
+				w.Header().Set("X-Server-Start", strconv.FormatBool(n > 1))
+				io.WriteString(w, nothing)
+			},
+			until: "polls.length === 5",
+			want:  []string{"", "since=A", "", "since=A", "since=A"},
+		}, {
+			// Each poll comes to another server. They must not end in a loop without a wait.
 			name: "two servers behind one address",
 			respond: func(w http.ResponseWriter, n int) {
 				w.Header().Set("X-Server-Start", strconv.Itoa(n))
 				io.WriteString(w, nothing)
 			},
-			until: "polls.length === 3",
-			want:  []string{"", "since=A", ""},
+			until:   "polls.length === 5",
+			atLeast: 1500 * time.Millisecond, // two waits
+			want:    []string{"", "since=A", "", "since=A", ""},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
