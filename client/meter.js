@@ -5,7 +5,7 @@
  * What a poll brought one user. With made, the instant of the oldest change that the poll brought.
  * @typedef {{at: number, kind: "nothing" | "changes" | "first" | "failed", made?: number}} Mark
  * A change by another client: when it was made, and how long each user whom it has reached waited for it.
- * @typedef {{at: number, title: string, waits: number[]}} Change
+ * @typedef {{at: number, what: string, waits: number[]}} Change
  * A request of the first user. The browser tells later how many bytes the response had, and whether it was a 304.
  * @typedef {{at: number, url: string, startTime: number, status: number, bytes?: number, brought: string}} Request
  * @typedef {import("./poll.js").Poll} Poll
@@ -61,7 +61,7 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   users[user]?.push({ at, kind, made });
   for (const task of news) {
     const key = `${task.id} ${task.updated_at}`;
-    const change = changes.get(key) ?? { at: Date.parse(task.updated_at), title: task.title, waits: [] };
+    const change = changes.get(key) ?? { at: Date.parse(task.updated_at), what: describeChange(task), waits: [] };
     change.waits.push(age(task));
     changes.set(key, change);
   }
@@ -69,6 +69,11 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
     addRequest(poll, at, news.length);
     show();
   }
+}
+
+function describeChange(/** @type {Task} */ { title, created_at, updated_at, deleted_at }) {
+  const isNew = Date.parse(updated_at) - Date.parse(created_at) < 100;
+  return `${quote(title)} is ${deleted_at ? "deleted" : isNew ? "added" : "changed"}`;
 }
 
 /** Shades the time in which the page is hidden or paused. */
@@ -198,24 +203,35 @@ function drawPicture() {
   pen.scale(devicePixelRatio, devicePixelRatio);
   pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "middle";
+  pen.lineWidth = 1.5;
 
   const now = Date.now();
-  const x = (/** @type {number} */ at) => {
-    const share = Math.max(0, 1 - (now - at) / span());
-    return left + (width - left - right) * share;
+  const sheet = { pen, width, height, rowHeight, now,
+    /** Where an instant is. One before the span is at its start. */
+    x: (/** @type {number} */ at) => left + (width - left - right) * Math.max(0, 1 - (now - at) / span()),
+    /** The middle of a user's row. */
+    y: (/** @type {number} */ user) => top + rowHeight * (user + 0.5),
+    /** Takes a colour from the legend, so that the colours of both themes are in the style sheet alone. */
+    colour(/** @type {string} */ selector) {
+      const element = /** @type {Element} */ (document.querySelector(selector));
+      pen.fillStyle = pen.strokeStyle = getComputedStyle(element).color;
+    },
   };
-  const y = (/** @type {number} */ user) => top + rowHeight * (user + 0.5);
-  /** Takes a colour from the legend, so that the colours of both themes are in the style sheet alone. */
-  const take = (/** @type {string} */ selector) => {
-    pen.fillStyle = pen.strokeStyle = getComputedStyle(/** @type {Element} */ (document.querySelector(selector))).color;
-  };
+  drawTime(sheet);
+  drawPolls(sheet);
+  drawChanges(sheet);
+  const sentence = describe();
+  if (picture.ariaLabel !== sentence) picture.ariaLabel = sentence;
+  put("span", `The last ${span() / 1000} s; a row for each of ${plural(users.length, "user")}:`);
+}
 
-  take(".mark.idle");
+/** Draws the axis, the rows' names, and the time in which the page was hidden or paused. */
+function drawTime(/** @type {any} */ { pen, height, rowHeight, now, x, y, colour }) {
+  colour(".mark.idle");
   for (const { from, to } of idleTimes) {
     pen.fillRect(x(from), top, x(Math.min(to, now)) - x(from), height - top - bottom);
   }
-
-  take(".legend");
+  colour(".legend");
   for (const user of users.keys()) {
     if (rowHeight > 12 || user === 0 || user === users.length - 1) pen.fillText(`user ${user + 1}`, 2, y(user));
   }
@@ -226,22 +242,28 @@ function drawPicture() {
     pen.fillRect(tick, height - bottom, 1, 4);
     pen.fillText(seconds === 0 ? "now" : `−${seconds} s`, tick + (seconds === 0 ? right : 0), height - 6);
   }
+}
 
-  // How long each user waited for a change.
-  take(".mark.waited");
+/** Draws a mark for each poll, and how long the user had waited for what it brought. */
+function drawPolls(/** @type {any} */ { pen, rowHeight, x, y, colour }) {
+  colour(".mark.waited");
   for (const [user, marks] of users.entries()) {
     for (const { at, made } of marks) {
       if (made) pen.fillRect(x(made), y(user) - rowHeight / 2 + 0.5, x(at) - x(made), rowHeight - 1);
     }
   }
-
-  // The polls.
   const size = Math.max(2.5, Math.min(5, rowHeight / 2 - 1));
   const tick = Math.min(8, rowHeight - 1);
+  const circle = (/** @type {number} */ x, /** @type {number} */ y) => {
+    pen.beginPath();
+    pen.arc(x, y, size, 0, 7);
+  };
   const draw = {
     nothing: (/** @type {number} */ x, /** @type {number} */ y) => pen.fillRect(x - 1, y - tick / 2, 2, tick),
-    changes: (/** @type {number} */ x, /** @type {number} */ y) => { circle(x, y); pen.fill(); },
-    first: (/** @type {number} */ x, /** @type {number} */ y) => { circle(x, y); pen.stroke(); },
+    first: (/** @type {number} */ x, /** @type {number} */ y) => {
+      circle(x, y);
+      pen.stroke();
+    },
     failed: (/** @type {number} */ x, /** @type {number} */ y) => {
       pen.beginPath();
       pen.moveTo(x - size, y - size);
@@ -250,48 +272,44 @@ function drawPicture() {
       pen.lineTo(x + size, y - size);
       pen.stroke();
     },
+    changes: (/** @type {number} */ x, /** @type {number} */ y) => {
+      circle(x, y);
+      pen.fill();
+    },
   };
-  function circle(/** @type {number} */ x, /** @type {number} */ y) {
-    pen.beginPath();
-    pen.arc(x, y, size, 0, 7);
-  }
-  pen.lineWidth = 1.5;
-  for (const kind of /** @type {const} */ (["nothing", "first", "failed", "changes"])) {
-    take(`.mark.${kind}`);
+  for (const kind of /** @type {Mark["kind"][]} */ (Object.keys(draw))) {
+    colour(`.mark.${kind}`);
     for (const [user, marks] of users.entries()) {
       for (const mark of marks) {
         if (mark.kind === kind) draw[kind](x(mark.at), y(user));
       }
     }
   }
+}
 
-  // The changes, and a label for the last one.
-  take(".mark.made");
+/** Draws an upright line for each change, and says what the last one is. */
+function drawChanges(/** @type {any} */ { pen, width, height, x, colour }) {
+  colour(".mark.made");
   for (const { at } of changes.values()) {
     if (x(at) > left) pen.fillRect(x(at) - 1, top - 6, 2, height - top - bottom + 6);
   }
   const last = lastChange();
-  if (last && x(last.at) > left) {
-    const end = x(last.at) > width / 2;
-    pen.textAlign = end ? "right" : "left";
-    pen.fillText(label(last, width), x(last.at) + (end ? -6 : 6), 9);
-  }
-
-  const sentence = describe(last);
-  if (picture.ariaLabel !== sentence) picture.ariaLabel = sentence;
-  put("span", `The last ${span() / 1000} s; a row for each of ${plural(users.length, "user")}:`);
+  if (!last || x(last.at) === left) return;
+  const before = x(last.at) > width / 2;
+  pen.textAlign = before ? "right" : "left";
+  pen.fillText(label(last, width), x(last.at) + (before ? -6 : 6), 9);
 }
 
-/** Says in the picture what its last upright line is. */
-function label(/** @type {Change} */ { title, waits }, /** @type {number} */ width) {
+function label(/** @type {Change} */ { what, waits }, /** @type {number} */ width) {
   const [least, most] = [Math.min(...waits), Math.max(...waits)].map((ms) => (ms / 1000).toFixed(1));
   const reached = waits.length === 1 ? `reached one user ${most} s later`
     : `reached ${waits.length} users ${least} to ${most} s later`;
-  return width < 600 ? reached : `${quote(title)} is made here; it ${reached}`;
+  return width < 600 ? reached : `${what} here; it ${reached}`;
 }
 
 /** Says in a sentence what the picture shows. */
-function describe(/** @type {Change | undefined} */ last) {
+function describe() {
+  const last = lastChange();
   const all = users.flat();
   const of = (/** @type {string} */ kind) => all.filter((mark) => mark.kind === kind).length;
   return `The polls of ${plural(users.length, "user")} in the last ${span() / 1000} s: ` +
