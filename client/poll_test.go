@@ -116,9 +116,10 @@ func TestPollJS(t *testing.T) {
 				<-time.After(3 * time.Second)
 				io.WriteString(w, nothing)
 			},
-			script: "const timeout = AbortSignal.timeout; AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 20)",
-			until:  `polls.length === 1 && polls[0].error?.name === "TimeoutError"`,
-			want:   []string{""},
+			script: `const { timeout } = AbortSignal;
+				AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 20);`,
+			until: `polls.length === 1 && polls[0].error?.name === "TimeoutError"`,
+			want:  []string{""},
 		}, {
 			name: "jitter",
 			respond: func(w http.ResponseWriter, n int) {
