@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -271,11 +272,9 @@ func TestOwnWritesAreNoNews(t *testing.T) {
 	b.set("#users", 10)
 	b.wait("meter.users.every((marks) => marks.length > 0) && meter.users.length === 10")
 	p.write.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		rec := httptest.NewRecorder()
-		next.ServeHTTP(rec, r)
-		<-time.After(300 * time.Millisecond) // some of ten polls in a second fall into this
-		w.WriteHeader(rec.Code)
-		w.Write(rec.Body.Bytes())
+		passOn(w, r, next, func([]byte) {
+			<-time.After(300 * time.Millisecond) // some of ten polls in a second fall into this
+		})
 	}))
 	allPolled := func() {
 		b.run("window.since = Date.now()")
@@ -294,6 +293,34 @@ func TestOwnWritesAreNoNews(t *testing.T) {
 	b.check("meter.changes.size === 0", "the page's own writes")
 	b.check(`!document.querySelector(".lit")`, "the page's own writes")
 	b.check(`document.querySelector("#news").textContent === "No change has arrived yet."`, "the page's own writes")
+}
+
+// TestLatePoll deletes a task while a poll is under way whose response has it.
+func TestLatePoll(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	p := newProxy(t, server)
+	b := open(t, p.url)
+	held, release := make(chan bool, 1), make(chan bool)
+	p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		passOn(w, r, next, func(body []byte) {
+			if bytes.Contains(body, []byte("Theirs")) {
+				p.works()
+				held <- true
+				<-release
+			}
+		})
+	}))
+	send(t, "PATCH", server+"/tasks/task-4", `{"title":"Theirs"}`)
+	<-held
+	b.click(`[data-id="task-4"] .delete`)
+	b.wait(`!document.querySelector('[data-id="task-4"]')`)
+	b.run(`window.back = 0; window.polls = meter.users[0].length;
+		new MutationObserver(() => { window.back += document.querySelectorAll('[data-id="task-4"]').length; })
+			.observe(document.querySelector("#board"), { childList: true, subtree: true })`)
+	close(release)
+	b.wait(`meter.users[0].length >= window.polls + 2`)
+	b.check("window.back === 0", "the deleted task came back")
 }
 
 // TestRefusedWrites has the server refuse, or fail. The page must say what
@@ -458,21 +485,13 @@ func TestClicks(t *testing.T) {
 	b.check(`document.querySelector("#problem").textContent === ""`, "the message")
 
 	// A poll that brings a change while the pointer is pressed.
-	brought := make(chan bool, 1)
+	brought := make(chan bool, 10)
 	p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		rec := httptest.NewRecorder()
-		next.ServeHTTP(rec, r)
-		for key, values := range rec.Header() {
-			w.Header()[key] = values
-		}
-		w.WriteHeader(rec.Code)
-		w.Write(rec.Body.Bytes())
-		if bytes.Contains(rec.Body.Bytes(), []byte(`"id":"task-4"`)) {
-			select {
-			case brought <- true:
-			default:
+		passOn(w, r, next, func(body []byte) {
+			if bytes.Contains(body, []byte(`"id":"task-4"`)) {
+				brought <- true
 			}
-		}
+		})
 	}))
 	mouse(moveTo(`[data-id="task-2"] .delete`), down)
 	send(t, "DELETE", server+"/tasks/task-4", "")
@@ -735,6 +754,16 @@ func newProxy(t *testing.T, target string) *proxy {
 	t.Cleanup(srv.Close)
 	p.url = srv.URL
 	return p
+}
+
+// passOn passes a request on, and the response after the function has returned.
+func passOn(w http.ResponseWriter, r *http.Request, next http.Handler, before func(body []byte)) {
+	rec := httptest.NewRecorder()
+	next.ServeHTTP(rec, r)
+	before(rec.Body.Bytes())
+	maps.Copy(w.Header(), rec.Header())
+	w.WriteHeader(rec.Code)
+	w.Write(rec.Body.Bytes())
 }
 
 // cut is a fault that ends the connection without a response.
