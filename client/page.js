@@ -142,6 +142,7 @@ function edit(/** @type {any} */ card, /** @type {boolean} */ open) {
   const { form } = title;
   if (card.matches(".gone")) {
     const list = card.closest(".list");
+    causeIsGone(card);
     card.remove();
     list.querySelector("h2").focus();
     return;
