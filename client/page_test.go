@@ -189,16 +189,16 @@ func TestOthersChanges(t *testing.T) {
 	}
 	b.waitForLists(rest + ", " + markup + " | Start the server")
 	b.wait(`document.querySelector(".list:nth-child(2) .lit .description").textContent === "<b>bold</b>"`)
-	b.waitForText("#news", `^“<img src=x onerror="document.title='bad'.*…” arrived \d\.\d s after it was made\.$`)
+	b.waitForText("#news", `^“<img src=x onerror="document.title='bad'.*…” arrived \d+\.\d s after it was made\.$`)
 
 	send(t, "PATCH", server+"/tasks/"+task.ID, `{"title":"Renamed"}`)
 	b.waitForLists(rest + ", Renamed | Start the server")
-	b.waitForText("#news", `^The change of “Renamed” arrived \d\.\d s after it was made\.$`)
+	b.waitForText("#news", `^The change of “Renamed” arrived \d+\.\d s after it was made\.$`)
 	send(t, "PATCH", server+"/tasks/"+task.ID, `{"list_id":"list-3","position":0}`)
 	b.waitForLists(rest + " | Renamed, Start the server")
 	send(t, "DELETE", server+"/tasks/task-4", "")
 	b.waitForLists("Open this board in a second window |  | Renamed, Start the server")
-	b.waitForText("#news", `^The deletion of “Read schema.sql and store.go” arrived \d\.\d s after it was made\.$`)
+	b.waitForText("#news", `^The deletion of “Read schema.sql and store.go” arrived \d+\.\d s after it was made\.$`)
 	b.wait(`getComputedStyle(document.querySelector(".list:nth-child(2) ol"), "::before").content === '"No tasks"'`)
 
 	for _, message := range b.logs("browser") {

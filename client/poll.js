@@ -2,7 +2,7 @@
 // The lesson's loop: ask, use the response, wait, ask again; and what makes it safe. To use it in a page:
 //   import { startPolling } from "/client/poll.js";
 //   const poller = startPolling("/boards/board-1/updates", (tasks, source) => {
-//     // "board" as the source: show these tasks and no others. Otherwise: each was added, changed or deleted.
+//     // If source is "board", show these tasks and no others. If not, each of them was added, changed or deleted.
 //   });
 //   document.addEventListener("visibilitychange", () => document.hidden ? poller.pause() : poller.resume());
 
@@ -21,7 +21,7 @@
  * @param {(poll: Poll) => void} [onPoll] hears of each poll that has ended, also of one that failed
  */
 export function startPolling(url, onChange, onPoll = ({ error }) => error && console.error(error)) {
-  let since = "", serverStart = ""; // the cursor: the last timestamp whose rows were applied; and whose it is
+  let since = "", serverStart = ""; // the cursor: the last timestamp applied, and the run of the server it is for
   let advised = 5, chosen = 0; // seconds
   let failures = 0, notBefore = 0, nextAt = 0, timer = 0, paused = true;
   let underWay = /** @type {Poll | null} */ (null), abort = new AbortController();
