@@ -406,6 +406,11 @@ func TestEditsInProgress(t *testing.T) {
 	b.run(field + `.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", isComposing: true, bubbles: true }))`)
 	b.check(field+`.checkVisibility() && `+field+`.value === "Mine" && document.activeElement === `+field, "the field")
 
+	// What leaves the title as it is does not matter to who types a title.
+	send(t, "PATCH", server+"/tasks/task-1", `{"description":"Theirs, too"}`)
+	b.wait(`document.querySelector('[data-id="task-1"] .description').textContent === "Theirs, too"`)
+	b.check(`document.querySelector('[data-id="task-1"] .note').textContent === ""`, "the note")
+
 	// A list that the page does not know must not take the focus from the field.
 	b.run(`window.lost = 0; document.addEventListener("focusout", () => { window.lost++ })`)
 	db, err := sql.Open("sqlite3", path)
@@ -425,6 +430,7 @@ func TestEditsInProgress(t *testing.T) {
 	send(t, "DELETE", server+"/tasks/task-1", "")
 	note("This task was deleted")
 	b.check(field+`.value === "Mine" && document.activeElement === `+field, "the field")
+	b.check(`document.querySelector(".list:nth-child(2) li").contains(`+field+`)`, "the field's place")
 	b.press(`[data-id="task-1"] input`, enterKey)
 	waitForServer(t, server, `"list_id":"list-1","title":"Mine"`)
 	b.wait(`!document.querySelector('[data-id="task-1"]')`)
