@@ -222,7 +222,7 @@ function drawPicture() {
   drawChanges(sheet);
   const sentence = describe();
   if (picture.ariaLabel !== sentence) picture.ariaLabel = sentence;
-  put("span", `The last ${span() / 1000} s; a row for each of ${plural(users.length, "user")}:`);
+  put("span", `The last ${span() / 1000} s, with a row for each user:`);
 }
 
 /** Draws the axis, the rows' names, and the time in which the page was hidden or paused. */
