@@ -123,7 +123,7 @@ function showFigures() {
   const polls = counts.nothing + counts.changes + counts.first;
   const share = Math.round(100 * counts.nothing / polls);
   put("share", polls === 0 ? "–" : `${counts.nothing < polls ? Math.min(99, share) : 100} %`);
-  put("polls", `${amount(polls)}: ${amount(counts.nothing)} brought nothing, ${amount(counts.changes)} changes, ` +
+  put("polls", `${amount(polls)}: ${amount(counts.nothing)} brought nothing, ${amount(counts.changes)} a change, ` +
     `${amount(counts.first)} the whole board${counts.failed > 0 ? `; ${amount(counts.failed)} failed` : ""}`);
   put("bytes", `${amount(counts.bytes / 1000)} kB`);
   const last = lastChange();
@@ -183,7 +183,8 @@ function completeRequests() {
     if (entry.deliveryType !== "cache") continue;
     request.status = 304;
     cells[2].textContent = "304";
-    if (request.brought !== "nothing") cells[4].textContent += ", from the browser's cache";
+    // A 304 that brings a task: another user of this page had the same response a moment before.
+    if (request.brought !== "nothing") cells[4].textContent += ", kept by the browser for another user";
   }
 }
 
@@ -222,7 +223,8 @@ function drawPicture() {
   drawChanges(sheet);
   const sentence = describe();
   if (picture.ariaLabel !== sentence) picture.ariaLabel = sentence;
-  put("span", `The last ${span() / 1000} s, with a row for each user:`);
+  const played = users.length > 1 ? " (you are user 1, this page plays the others)" : "";
+  put("span", `The last ${span() / 1000} s, with a row for each user${played}:`);
 }
 
 /** Draws the axis, the rows' names, and the time in which the page was hidden or paused. */
@@ -259,7 +261,7 @@ function drawPolls(/** @type {any} */ { pen, rowHeight, x, y, colour }) {
     pen.arc(x, y, size, 0, 7);
   };
   const draw = {
-    nothing: (/** @type {number} */ x, /** @type {number} */ y) => pen.fillRect(x - 1, y - tick / 2, 2, tick),
+    nothing: (/** @type {number} */ x, /** @type {number} */ y) => pen.fillRect(x - 1.5, y - tick / 2, 3, tick),
     first: (/** @type {number} */ x, /** @type {number} */ y) => {
       circle(x, y);
       pen.stroke();
@@ -297,14 +299,15 @@ function drawChanges(/** @type {any} */ { pen, width, height, x, colour }) {
   if (!last || x(last.at) === left) return;
   const before = x(last.at) > width / 2;
   pen.textAlign = before ? "right" : "left";
-  pen.fillText(label(last, width), x(last.at) + (before ? -6 : 6), 9);
+  const text = label(last, width);
+  pen.fillText(before ? `${text} ▸` : `◂ ${text}`, x(last.at) + (before ? -3 : 3), 9);
 }
 
 function label(/** @type {Change} */ { what, waits }, /** @type {number} */ width) {
   const [least, most] = [Math.min(...waits), Math.max(...waits)].map((ms) => (ms / 1000).toFixed(1));
   const reached = waits.length === 1 ? `reached one user ${most} s later`
     : `reached ${waits.length} users ${least} to ${most} s later`;
-  return width < 600 ? reached : `${what} here; it ${reached}`;
+  return width < 600 ? reached : `${what}; it ${reached}`;
 }
 
 /** Says in a sentence what the picture shows. */
