@@ -96,14 +96,19 @@ func compare(responsePath, dbPath string) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "http://localhost:%d\n", listener.Addr().(*net.TCPAddr).Port)
-	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := query(); err != nil {
-			panic(err)
-		}
-		maps.Copy(w.Header(), resp.Header)
-		w.WriteHeader(resp.StatusCode)
-		w.Write(body)
-	}))
+	srv := &http.Server{
+		// As in main.go: net/http sets these times anew for each request, which is not free.
+		ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := query(); err != nil {
+				panic(err)
+			}
+			maps.Copy(w.Header(), resp.Header)
+			w.WriteHeader(resp.StatusCode)
+			w.Write(body)
+		}),
+	}
+	return srv.Serve(listener)
 }
 
 // start starts a server as a process and returns the URL that its first line names. The test's end kills it.
