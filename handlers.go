@@ -121,7 +121,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	json.NewEncoder(w).Encode(body) // fails only when the client has gone
 }
 
-// response is the body of every response that is not an error.
+// response is the JSON body of every response that is not an error.
 type response struct {
 	Data      any    `json:"data"`
 	Timestamp string `json:"timestamp,omitempty"` // only in the response to a poll
@@ -142,8 +142,8 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	// The timestamp is read before the tasks. A change that is committed in between is then in this response and
-	// again in the next one, which does no harm. Read in the opposite order, it would be in neither.
+	// The timestamp is read before the tasks. A change that is committed in between is then in the next response,
+	// and perhaps also in this one, which does no harm. Read in the opposite order, it could be in neither.
 	boardID := r.PathValue("boardId")
 	timestamp, err := s.store.Timestamp(boardID)
 	if err != nil {
@@ -151,15 +151,15 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	// The ETag names this version of the response. A client that kept the response sends its ETag back. If that is
-	// still right, 304 Not Modified says so without a body. Every change to a task moves the timestamp, and after a
-	// restart the database may be another one, so both are in the ETag. (If someone reorders lists, it stays.) It
-	// is weak (W/) because the tasks can be newer than the timestamp.
+	// still right, 304 Not Modified says so without a body. The ETag has the start, since the database may be another
+	// one after a restart, and the timestamp, which every change to a task moves. (A new order of lists does not.)
+	// It is weak (W/) because the tasks can be newer than the timestamp.
 	etag := `W/"` + s.started + "-" + timestamp + `"`
 	header := w.Header()
 	header.Set("ETag", etag)
-	header.Set("X-Server-Start", s.started) // if it differs from the last one, a client loads the board anew
+	header.Set("X-Server-Start", s.started) // if it changed, the data may have too: a client loads the board anew
 	header.Set("X-Poll-Interval", s.pollInterval)
-	// A browser must ask each time. A cache that many clients share may send one response to all for one second.
+	// A browser must ask each time. A cache may send one response to all who ask for this URL, for one second.
 	header.Set("Cache-Control", "public, max-age=0, s-maxage=1")
 	if matchesETag(r.Header.Values("If-None-Match"), etag) {
 		polls.Add(1)
@@ -186,7 +186,7 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 }
 
 // parseSince returns the since of a query string in timestampLayout, rounded down to the millisecond, or "" if there
-// is none. It accepts the times of RFC 3339, except for leap seconds, and returns a clientError for anything else.
+// is none. It accepts what Go reads as a time of RFC 3339, and returns a clientError for anything else.
 func parseSince(rawQuery string) (string, error) {
 	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would leave out what it cannot parse
 	if err != nil {
@@ -314,7 +314,7 @@ func isBlank(text string) bool {
 // page writes the page, or another file of client/.
 func page(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	// Nothing from another site, and no place in a frame of another site, where clicks could be stolen.
+	// Nothing from another site, and no place in a frame, where another site could steal clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once

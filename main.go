@@ -46,7 +46,7 @@ func run(addr, path string, interval time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }() // run returns this err
+	defer func() { err = errors.Join(err, store.Close()) }() // sets the err that run returns
 
 	srv := &http.Server{
 		Handler: routes(store, interval),
@@ -58,7 +58,7 @@ func run(addr, path string, interval time.Duration) (err error) {
 	}
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- srv.Serve(listener) }()
-	host, _, _ := net.SplitHostPort(addr) // empty if the program listens on all addresses
+	host, _, _ := net.SplitHostPort(addr) // empty for an addr like :3000
 	port := listener.Addr().(*net.TCPAddr).Port
 	log.Printf("task board at http://%s (database %s, stop with Ctrl-C)",
 		net.JoinHostPort(cmp.Or(host, "localhost"), strconv.Itoa(port)), path)

@@ -3,7 +3,7 @@
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
 -- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
 -- (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it looks earlier.)
--- STRICT makes SQLite check the types of values. WITHOUT ROWID makes the id the only key of a row.
+-- STRICT makes SQLite check types. Without WITHOUT ROWID, a row would also have a hidden number as a key.
 
 CREATE TABLE boards (
   id         TEXT PRIMARY KEY CHECK (id NOT IN ('', '.', '..')), -- in a URL, /boards/.. is another path
@@ -40,7 +40,7 @@ CREATE TABLE tasks (
 
 CREATE TABLE schema_checksum (sha256 TEXT NOT NULL) STRICT; -- that of this file; see createSchema
 
--- The lists of a board in order. The id alone is unique. Saying UNIQUE here lets SQLite skip a sort.
+-- The lists of a board in order. UNIQUE is no new rule, since the id is unique: it saves SQLite a sort.
 CREATE UNIQUE INDEX lists_in_order ON lists (board_id, position, id);
 
 -- For the whole board: the living tasks of a list in their order. Deleted tasks stay in the table for
@@ -50,12 +50,12 @@ CREATE INDEX tasks_live ON tasks (list_id, position, id) WHERE deleted_at IS NUL
 -- For what changed: all tasks of a list, deleted ones too, in the order of change.
 CREATE INDEX tasks_changed ON tasks (list_id, updated_at);
 
--- Stamping. A trigger is SQL that SQLite runs by itself, in the transaction of whoever changes a row.
+-- Stamping. A trigger is SQL that SQLite runs by itself whenever a row changes. Both happen, or neither.
 -- So no writer can forget it, and a row typed into the sqlite3 shell is stamped as well. NEW is the row
 -- after the change.
 CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN
-  -- The board's instant moves to now, or to its old value plus one millisecond if that is later. So it
-  -- moves even when the clock steps back, or when several changes fall into one millisecond.
+  -- The board's instant moves to now, or to its old value plus one millisecond if that is later. So no
+  -- change has an instant that a client has already, even when the clock steps back.
   UPDATE boards SET updated_at = max(
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.001 seconds'))

@@ -33,7 +33,7 @@ type Task struct {
 	DeletedAt   string `json:"deleted_at,omitempty"` // empty unless the task was deleted
 }
 
-// Board is a board with its lists, by position.
+// Board is a board with its lists, ordered by position.
 type Board struct {
 	ID    string `json:"id"`
 	Name  string `json:"name"`
@@ -67,8 +67,8 @@ var schema string
 
 // Store keeps boards in an SQLite file. It is safe for concurrent use.
 //
-// Its methods take no context from their caller. A context that can be cancelled makes each query about 50 % slower
-// with this driver, which starts a goroutine to watch it, and a query of a poll is over in microseconds.
+// Polls use no context. A context that can be cancelled makes each query about 50 % slower with this driver, which
+// starts a goroutine to watch it, and a query of a poll is over in microseconds.
 type Store struct {
 	// SQLite has one writer at a time, so all writes share one connection and wait in turn. A poll that finds
 	// nothing new uses only the connection in timestamps, so it never waits while others read whole boards.
@@ -188,7 +188,7 @@ func isBusy(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone) // rolled back at its deadline
 }
 
-// Timestamp returns the instant of the last change to any task of a board. It returns ErrNoBoard.
+// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestamp.QueryRow(boardID).Scan(&timestamp)
@@ -212,7 +212,7 @@ JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
 ORDER BY l.position, l.id, t.position, t.id`
 
-// BoardTasks returns the living tasks of a board, by list position, then task position, then id.
+// BoardTasks returns the living tasks of a board, ordered by list position, then task position, then id.
 func (s *Store) BoardTasks(boardID string) ([]Task, error) {
 	return scanTasks(s.boardTasks.Query(boardID))
 }
@@ -222,7 +222,7 @@ JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
-// ChangedTasks returns the tasks of a board that changed after since, deleted ones too, by updated_at.
+// ChangedTasks returns the tasks of a board that changed after since, deleted ones too, ordered by updated_at.
 func (s *Store) ChangedTasks(boardID, since string) ([]Task, error) {
 	return scanTasks(s.changedTasks.Query(boardID, since))
 }
@@ -246,7 +246,7 @@ func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	return tasks, rows.Err()
 }
 
-// Board returns a board with its lists. It returns ErrNoBoard.
+// Board returns a board with its lists, or ErrNoBoard.
 func (s *Store) Board(boardID string) (Board, error) {
 	board := Board{ID: boardID, Lists: []List{}}
 	err := s.reader.QueryRow(`SELECT name FROM boards WHERE id = ?`, boardID).Scan(&board.Name)
@@ -283,22 +283,22 @@ func (s *Store) CreateTask(n NewTask) (Task, error) {
 		id, n.ListID, n.Title, n.Description)
 }
 
-// UpdateTask changes a task. With another list and no position, the task comes last in that list. UpdateTask returns
-// ErrNoTask, also for a deleted task, and ErrConstraint for a list of another board or a position that cannot be.
+// UpdateTask changes a task. With another list and no position, the task comes last in that list. It returns ErrNoTask
+// if there is no such task, or if it was deleted, and ErrConstraint for a list of another board or a wrong position.
 func (s *Store) UpdateTask(id string, c TaskChanges) (Task, error) {
 	return s.write(id, `
 		UPDATE tasks SET
 			list_id     = coalesce(?2, list_id),
 			title       = coalesce(?3, title),
 			description = coalesce(?4, description),
-			position    = coalesce(?5, iif(?2 <> list_id, ( -- as sent, or last in another list, or as it was
+			position    = coalesce(?5, iif(?2 <> list_id, ( -- as sent; else last in another list; else as it was
 				SELECT coalesce(max(other.position) + 1, 0) FROM tasks other
 				WHERE other.list_id = ?2 AND other.deleted_at IS NULL), position))
 		WHERE id = ?1 AND deleted_at IS NULL`,
 		id, c.ListID, c.Title, c.Description, c.Position)
 }
 
-// DeleteTask marks a task as deleted. It returns ErrNoTask, also for a task that was deleted before.
+// DeleteTask marks a task as deleted. It returns ErrNoTask if there is no such task, or if it was deleted before.
 func (s *Store) DeleteTask(id string) (Task, error) {
 	return s.write(id, `
 		UPDATE tasks SET deleted_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
@@ -306,7 +306,7 @@ func (s *Store) DeleteTask(id string) (Task, error) {
 }
 
 // write runs a statement that changes the task id, with args for ?1, ?2 and so on. It returns the task exactly as the
-// next poll will show it. So it reads the row again: RETURNING would give it as it was before the triggers stamped it.
+// next poll will show it. So it reads the row again: SQL's RETURNING would give it as it was before it was stamped.
 func (s *Store) write(id, statement string, args ...any) (Task, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.busyTimeout)
 	defer cancel()
