@@ -497,9 +497,11 @@ func TestInternalError(t *testing.T) {
 	var log bytes.Buffer
 	defer slog.SetDefault(slog.Default())
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	before := polls.Value()
 	resp, body := send(t, "GET", board, "")
-	if want := `{"error":"internal error"}` + "\n"; resp.StatusCode != 500 || string(body) != want {
-		t.Errorf("poll of a broken database: status %d, body %s; want 500, %s", resp.StatusCode, body, want)
+	want := `{"error":"internal error"}` + "\n"
+	if resp.StatusCode != 500 || string(body) != want || polls.Value() != before {
+		t.Errorf("poll of a broken database: %d %s; want 500 %s, not counted in polls", resp.StatusCode, body, want)
 	}
 	if got := resp.Header; got.Get("ETag") != "" || got.Get("Cache-Control") != "no-store" {
 		t.Errorf("poll of a broken database: header %v, want no ETag and no-store", got)
@@ -669,7 +671,7 @@ func race(t *testing.T, url string) {
 		for _, task := range board {
 			if copy[task.ID] != task {
 				t.Errorf("poller %d never received task %s, as it changed at %s. Did the change fall between the two "+
-					"reads of a poll? Which of them comes first?", i, task.ID, task.UpdatedAt)
+					"reads of a poll? Which comes first? Is the timestamp the board's?", i, task.ID, task.UpdatedAt)
 				break
 			}
 		}
