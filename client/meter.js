@@ -183,8 +183,9 @@ function completeRequests() {
     if (entry.deliveryType !== "cache") continue;
     request.status = 304;
     cells[2].textContent = "304";
-    // A 304 that brings a task: another user of this page had the same response a moment before.
-    if (request.brought !== "nothing") cells[4].textContent += ", kept by the browser for another user";
+    // A 304 that brings tasks: the browser had the response from before a reload, or from another user of this page.
+    if (request.brought === "nothing") continue;
+    cells[4].textContent += users.length > 1 ? ", kept by the browser for another user" : ", kept by the browser";
   }
 }
 
