@@ -307,7 +307,7 @@ func checkText(field string, text *string, maxCharacters int) error {
 // isBlank reports whether text is empty or has only spaces and invisible characters.
 func isBlank(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool {
-		return unicode.IsGraphic(r) && !unicode.In(r, unicode.White_Space, unicode.Other_Default_Ignorable_Code_Point)
+		return !unicode.In(r, unicode.White_Space, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point)
 	})
 }
 

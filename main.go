@@ -68,8 +68,8 @@ func run(addr, path string, interval time.Duration) (err error) {
 		return err
 	case <-ctx.Done():
 	}
-	stop() // a second signal ends the program at once
-	ctx, cancel := context.WithTimeout(context.Background(), srv.WriteTimeout)
+	stop()                                                                                   // a second signal ends the program at once
+	ctx, cancel := context.WithTimeout(context.Background(), srv.WriteTimeout+5*time.Second) // longer than any response
 	defer cancel()
 	return srv.Shutdown(ctx)
 }

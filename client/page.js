@@ -235,6 +235,7 @@ async function write(cause, method, url, body) {
   if (busy.has(cause)) return false;
   busy.add(cause);
   complain("");
+  const load = loads;
   const written = request(method, url, body).then(({ data }) => {
     meter.wrote(data);
     return data;
@@ -242,7 +243,8 @@ async function write(cause, method, url, body) {
   writes.add(written);
   try {
     const task = await written;
-    await users[0].apply([task], "write").catch(reportError); // if this fails, the next poll shows it
+    // If this fails, the next poll shows it. If the board was loaded anew meanwhile, the response may be older.
+    if (load === loads) await users[0].apply([task], "write").catch(reportError);
     return true;
   } catch (e) {
     const { message, status, refused } = /** @type {any} */ (e);
@@ -270,7 +272,7 @@ const ownWrites = () => Promise.race([Promise.allSettled(writes), new Promise((d
 async function saveTitle(form, cause, method, url, others) {
   const typed = form.title.value;
   // Space, and characters that are not seen, do not make a title.
-  if (/^[\s\p{C}\p{Default_Ignorable_Code_Point}]*$/u.test(typed)) {
+  if (/^[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*$/u.test(typed)) {
     complain("Not saved: a title needs a character that can be seen.", cause);
     return false;
   }
