@@ -41,7 +41,6 @@ func run(addr, path string, interval time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
 	store, err := Open(path, 5*time.Second)
 	if err != nil {
 		return err
@@ -68,8 +67,8 @@ func run(addr, path string, interval time.Duration) (err error) {
 		return err
 	case <-ctx.Done():
 	}
-	stop()                                                                                   // a second signal ends the program at once
-	ctx, cancel := context.WithTimeout(context.Background(), srv.WriteTimeout+5*time.Second) // longer than any response
+	stop() // a second signal ends the program at once
+	ctx, cancel := context.WithTimeout(context.Background(), 2*srv.WriteTimeout)
 	defer cancel()
 	return srv.Shutdown(ctx)
 }

@@ -89,32 +89,33 @@ INSERT INTO tasks (id, list_id, title, position) VALUES
   ('task-5', 'list-3', 'Start the server', 0);
 
 -- Guards. On a first reading, skip the rest of this file.
---
 -- A client removes a task from its view only when it receives a row with deleted_at. The statements
--- refused below would take a task from its board without such a row, so clients would show it for ever.
-
+-- refused below would take a task away without such a row, or move a cursor back. Clients would not see it.
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
-
 CREATE TRIGGER task_move_guard BEFORE UPDATE OF id, list_id ON tasks
 WHEN NEW.id <> OLD.id
   OR (SELECT board_id FROM lists WHERE id = NEW.list_id)
      IS NOT (SELECT board_id FROM lists WHERE id = OLD.list_id)
 BEGIN SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead'); END;
-
 -- INSERT OR REPLACE deletes a row that has the same id, without running task_delete_guard.
 CREATE TRIGGER task_insert_guard BEFORE INSERT ON tasks
-WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id)
-  OR NOT EXISTS (SELECT 1 FROM lists WHERE id = NEW.list_id)
+WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id) OR NOT EXISTS (SELECT 1 FROM lists WHERE id = NEW.list_id)
 BEGIN SELECT RAISE(ABORT, 'a new task needs a new id and an existing list: UPDATE a task that is there instead'); END;
-
 CREATE TRIGGER list_delete_guard BEFORE DELETE ON lists
 WHEN EXISTS (SELECT 1 FROM tasks WHERE list_id = OLD.id)
 BEGIN SELECT RAISE(ABORT, 'a list that has had tasks stays: set deleted_at on its tasks instead'); END;
-
 CREATE TRIGGER list_move_guard BEFORE UPDATE OF id, board_id ON lists
 BEGIN SELECT RAISE(ABORT, 'a list keeps its id and its board: insert a new list instead'); END;
-
 CREATE TRIGGER list_insert_guard BEFORE INSERT ON lists
-WHEN EXISTS (SELECT 1 FROM lists WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'a new list needs a new id: UPDATE a list that is there instead'); END;
+WHEN EXISTS (SELECT 1 FROM lists WHERE id = NEW.id) OR NOT EXISTS (SELECT 1 FROM boards WHERE id = NEW.board_id)
+BEGIN SELECT RAISE(ABORT, 'a new list needs a new id and an existing board: UPDATE a list that is there instead'); END;
+CREATE TRIGGER board_delete_guard BEFORE DELETE ON boards
+WHEN EXISTS (SELECT 1 FROM lists WHERE board_id = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'a board that has lists stays: set deleted_at on its tasks instead'); END;
+CREATE TRIGGER board_move_guard BEFORE UPDATE OF id, updated_at ON boards
+WHEN NEW.id <> OLD.id OR NEW.updated_at > OLD.updated_at IS NOT 1
+BEGIN SELECT RAISE(ABORT, 'a board keeps its id, and its updated_at only moves forward: leave both as they are'); END;
+CREATE TRIGGER board_insert_guard BEFORE INSERT ON boards
+WHEN EXISTS (SELECT 1 FROM boards WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'a new board needs a new id: UPDATE a board that is there instead'); END;
