@@ -1,5 +1,4 @@
-// Package program_test starts the program as a process: to stop it, to kill it, and to start it where it cannot run.
-package program_test
+package e2e_test
 
 import (
 	"bufio"
@@ -14,83 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	_ "github.com/mattn/go-sqlite3"
 )
-
-// program is the path of the built program. TestMain removes its folder.
-var program string
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "shortpoll")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
-		os.Chmod(dir, 0o755) // TestStartErrors runs the program as another user
-		program = filepath.Join(dir, "shortpoll")
-		if output, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("go build: %v\n%s", err, output))
-		}
-		return m.Run()
-	}())
-}
-
-// TestSources reads what the program is built from. go test repeats an earlier result without running the tests as long
-// as the files that they read are the same, and it does not see what go build reads.
-func TestSources(t *testing.T) {
-	for _, pattern := range []string{"../go.*", "../*.go", "../*.sql", "../client/*"} {
-		names, err := filepath.Glob(pattern)
-		if err != nil || len(names) == 0 {
-			t.Errorf("%s: %q, %v; want files", pattern, names, err)
-		}
-		for _, name := range names {
-			if _, err := os.ReadFile(name); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-}
-
-// start starts the program on a free port and returns its URL. The test's end kills it.
-func start(t *testing.T, path string) (url string, cmd *exec.Cmd) {
-	t.Helper()
-	cmd, stderr := launch(t, path)
-	return waitForURL(t, stderr), cmd
-}
-
-// launch starts the program and does not wait until it serves.
-func launch(t *testing.T, path string) (cmd *exec.Cmd, stderr io.Reader) {
-	t.Helper()
-	cmd = exec.Command(program, "-addr", "localhost:0", "-db", path)
-	stderr, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-	return cmd, stderr
-}
-
-// waitForURL returns the URL in the program's first line.
-func waitForURL(t *testing.T, stderr io.Reader) string {
-	t.Helper()
-	line, err := bufio.NewReader(stderr).ReadString('\n')
-	url := regexp.MustCompile(`http://localhost:\d+`).FindString(line)
-	if url == "" {
-		t.Fatalf("first line = %q, %v; want it to have a URL", line, err)
-	}
-	return url
-}
 
 // TestStartTogether starts several programs at once on one fresh file. One makes the board, the others wait for it.
 func TestStartTogether(t *testing.T) {
@@ -290,7 +218,7 @@ func TestLockedDatabase(t *testing.T) {
 // close their connections.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
-	url, _ := start(t, filepath.Join(t.TempDir(), "taskboard.db"))
+	url := startServer(t)
 	const header = "POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
 	var slow []net.Conn
 	for _, sent := range []string{header, header + "\r\n{"} {
@@ -315,7 +243,7 @@ func TestSlowClients(t *testing.T) {
 // host, whatever its port.
 func TestCookies(t *testing.T) {
 	t.Parallel()
-	url, _ := start(t, filepath.Join(t.TempDir(), "taskboard.db"))
+	url := startServer(t)
 	req, err := http.NewRequest("GET", url+"/boards/board-1/updates", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -330,7 +258,7 @@ func TestCookies(t *testing.T) {
 // TestPage asks for the page and the files that it loads.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	url, _ := start(t, filepath.Join(t.TempDir(), "taskboard.db"))
+	url := startServer(t)
 	for _, test := range []struct {
 		path string
 		want int
@@ -339,7 +267,7 @@ func TestPage(t *testing.T) {
 		{path: "/client/index.html", want: 200},
 		{path: "/client/poll.js", want: 200},
 		{path: "/client/none.js", want: 404},
-		{path: "/client/page_test.go", want: 404},
+		{path: "/client/README.md", want: 404},
 	} {
 		t.Run(test.path, func(t *testing.T) {
 			resp, err := http.Get(url + test.path)

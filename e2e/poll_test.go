@@ -1,4 +1,4 @@
-package client_test
+package e2e_test
 
 import (
 	"cmp"
@@ -159,7 +159,7 @@ func TestPollJS(t *testing.T) {
 				io.WriteString(w, "<!doctype html><title>A page of one's own</title>")
 			})
 			mux.HandleFunc("GET /client/poll.js", func(w http.ResponseWriter, r *http.Request) {
-				http.ServeFile(w, r, "poll.js")
+				http.ServeFile(w, r, "../client/poll.js")
 			})
 			mux.HandleFunc("GET /updates", func(w http.ResponseWriter, r *http.Request) {
 				mu.Lock()
@@ -172,7 +172,7 @@ func TestPollJS(t *testing.T) {
 			})
 			srv := httptest.NewServer(mux)
 			defer srv.Close()
-			b := launch(t, srv.URL)
+			b := openBrowser(t, srv.URL)
 			start := time.Now()
 			b.run(fmt.Sprintf(`window.polls = []; window.calls = 0; window.throwOnce = false; window.started = Date.now();
 				return import("/client/poll.js").then(({ startPolling }) => {

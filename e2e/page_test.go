@@ -1,136 +1,22 @@
-// Package client_test drives the page in a real browser.
-package client_test
+package e2e_test
 
 import (
-	"bufio"
 	"bytes"
 	"database/sql"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
-	"log"
-	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	_ "github.com/mattn/go-sqlite3"
 )
-
-// patience is how long to wait for something that should happen soon.
-const patience = 20 * time.Second
-
-// Set by TestMain: the built program, where chromedriver listens, or "", and
-// the files that the program is built from.
-var (
-	program, driverURL string
-	sources            []string
-)
-
-func TestMain(m *testing.M) {
-	flag.Set("test.parallel", "4") // the tests mostly wait; -parallel, parsed later, comes before this
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "shortpoll")
-		if err != nil {
-			log.Print(err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		for _, pattern := range []string{"../*.go", "../*.sql", "../go.*", "*.html", "*.css", "*.js", "*.svg"} {
-			names, _ := filepath.Glob(pattern)
-			sources = append(sources, names...)
-		}
-		program = filepath.Join(dir, "shortpoll")
-		if out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput(); err != nil {
-			log.Printf("go build: %v\n%s", err, out)
-			return 1
-		}
-		driver := exec.Command("chromedriver", "--port=0")
-		stdout, err := driver.StdoutPipe()
-		if err == nil {
-			err = driver.Start()
-		}
-		if err == nil {
-			defer driver.Wait()
-			defer driver.Process.Kill()
-			if driverURL = "http://localhost:" + firstMatch(stdout, `on port (\d+)\.`); driverURL == "http://localhost:" {
-				log.Print("chromedriver does not say where it listens")
-				return 1
-			}
-		}
-		return m.Run()
-	}())
-}
-
-// firstMatch reads lines until the pattern matches one, and returns its group.
-func firstMatch(r io.Reader, pattern string) string {
-	re := regexp.MustCompile(pattern)
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		if match := re.FindStringSubmatch(lines.Text()); match != nil {
-			go io.Copy(io.Discard, r) // or its writer would block one day
-			return match[1]
-		}
-	}
-	return ""
-}
-
-// openSources tells go test what the program is built from. It reuses the last
-// result if the files that the tests have opened are the same, and it notes
-// what they open from m.Run on, so that TestMain would be too early.
-func openSources(t *testing.T) {
-	t.Helper()
-	for _, name := range sources {
-		if _, err := os.ReadFile(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// startServer starts the program with a fresh database and returns its URL.
-func startServer(t *testing.T, args ...string) string {
-	t.Helper()
-	url, _ := startServerOn(t, filepath.Join(t.TempDir(), "taskboard.db"), args...)
-	return url
-}
-
-// startServerOn starts the program with the database at path. It returns the
-// URL, and a function that stops the program.
-func startServerOn(t *testing.T, path string, args ...string) (url string, stop func()) {
-	t.Helper()
-	openSources(t)
-	cmd := exec.Command(program, append([]string{"-addr", "localhost:0", "-db", path}, args...)...)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cmd.Process.Signal(os.Interrupt)
-			cmd.Wait()
-		})
-	}
-	t.Cleanup(stop)
-	if url = firstMatch(stderr, `(http://localhost:\d+)`); url == "" {
-		t.Fatal("the program does not say where it listens")
-	}
-	return url, stop
-}
 
 // send is another client's request. It returns the data of the answer.
 func send(t *testing.T, method, url, body string) json.RawMessage {
@@ -383,7 +269,7 @@ func TestRefusedWrites(t *testing.T) {
 func TestEditsInProgress(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "taskboard.db")
-	server, _ := startServerOn(t, path)
+	server, _ := start(t, path)
 	b := open(t, server)
 	const field = `document.querySelector('[data-id="task-1"] input')`
 	note := func(want string) {
@@ -618,7 +504,7 @@ func TestMeter(t *testing.T) {
 // TestAdvisedInterval has the server advise more than the slider usually reaches.
 func TestAdvisedInterval(t *testing.T) {
 	t.Parallel()
-	b := launch(t, startServer(t, "-interval", "120s"))
+	b := openBrowser(t, startServer(t, "-interval", "120s"))
 	b.waitForLists(demoTasks)
 	b.waitForText("#seconds-shown", "^120 s$")
 	b.check(`document.querySelector("#seconds").value === "120"`, "the slider")
@@ -720,69 +606,6 @@ func TestHiddenPage(t *testing.T) {
 	b.wait(`meter.counts.nothing === window.polls + 1`)
 	b.waitForText("#status", `^This page was hidden for \d s\. A hidden page does not poll\.$`)
 	b.check(`meter.idleTimes.length === 1 && meter.idleTimes[0].to - meter.idleTimes[0].from >= 3500`, "shaded time")
-}
-
-// fault does something with a request in place of passing it to next.
-type fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
-
-// proxy passes requests on to target. Polls and writes go through a fault.
-type proxy struct {
-	url         string
-	target      atomic.Value // URL of a server
-	poll, write atomic.Value // fault
-}
-
-func newProxy(t *testing.T, target string) *proxy {
-	p := &proxy{}
-	p.target.Store(target)
-	p.works()
-	reverse := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			u, err := url.Parse(p.target.Load().(string))
-			if err != nil {
-				panic(err)
-			}
-			r.SetURL(u)
-			r.Out.Header.Del("Origin") // it names the proxy
-		},
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case strings.HasSuffix(r.URL.Path, "/updates"):
-			p.poll.Load().(fault)(w, r, reverse)
-		case r.Method != "GET":
-			p.write.Load().(fault)(w, r, reverse)
-		default:
-			reverse.ServeHTTP(w, r)
-		}
-	}))
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-	srv.Start()
-	t.Cleanup(srv.CloseClientConnections)
-	t.Cleanup(srv.Close)
-	p.url = srv.URL
-	return p
-}
-
-// passOn passes a request on, and the response after the function has returned.
-func passOn(w http.ResponseWriter, r *http.Request, next http.Handler, before func(body []byte)) {
-	rec := httptest.NewRecorder()
-	next.ServeHTTP(rec, r)
-	before(rec.Body.Bytes())
-	maps.Copy(w.Header(), rec.Header())
-	w.WriteHeader(rec.Code)
-	w.Write(rec.Body.Bytes())
-}
-
-// cut is a fault that ends the connection without a response.
-func cut(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
-
-// works lets the proxy pass on all requests as they are.
-func (p *proxy) works() {
-	pass := fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) })
-	p.poll.Store(pass)
-	p.write.Store(pass)
 }
 
 // TestFaults puts a proxy between browser and server, and has it misbehave.
@@ -906,8 +729,8 @@ func TestRestart(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			path := filepath.Join(dir, "taskboard.db")
-			_, stop := startServerOn(t, path)
-			stop() // now all is in the one file
+			_, cmd := start(t, path)
+			stop(cmd) // now all is in the one file
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -915,7 +738,7 @@ func TestRestart(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "backup.db"), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			server, stop := startServerOn(t, path)
+			server, cmd := start(t, path)
 			p := newProxy(t, server)
 			b := open(t, p.url)
 			send(t, "PATCH", server+"/tasks/task-1", `{"title":"Newer"}`)
@@ -926,8 +749,8 @@ func TestRestart(t *testing.T) {
 			b.press(".list:nth-child(1) .add input", "Being typed")
 
 			p.poll.Store(fault(cut))
-			stop()
-			server, _ = startServerOn(t, filepath.Join(dir, test.file))
+			stop(cmd)
+			server, _ = start(t, filepath.Join(dir, test.file))
 			if test.write != "" {
 				send(t, "PATCH", server+"/tasks/task-1", test.write)
 			}

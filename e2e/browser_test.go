@@ -1,4 +1,4 @@
-package client_test
+package e2e_test
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ type browser struct {
 // open opens the page in a new browser and polls every second there.
 func open(t *testing.T, url string) *browser {
 	t.Helper()
-	b := launch(t, url)
+	b := openBrowser(t, url)
 	b.run(`window.sameDocument = true;
 		return import("/client/meter.js").then((meter) => { window.meter = meter; })`)
 	b.set("#seconds", 1)
@@ -27,8 +27,8 @@ func open(t *testing.T, url string) *browser {
 	return b
 }
 
-// launch opens url in a new browser.
-func launch(t *testing.T, url string) *browser {
+// openBrowser opens url in a new browser.
+func openBrowser(t *testing.T, url string) *browser {
 	t.Helper()
 	if driverURL == "" {
 		if os.Getenv("CI") == "true" {
