@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -55,18 +55,21 @@ func routes(store *Store, pollInterval time.Duration) http.Handler {
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /client/{file...}", page)
 
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(handler(func(http.ResponseWriter, *http.Request) error {
-		return &clientError{http.StatusForbidden, "a page of another site may not write here"}
-	}))
-	return protection.Handler(mux)
+	revalidated := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Without this header, a cache keeps a response for as long as it likes. A handler may replace it.
+		w.Header().Set("Cache-Control", "no-cache")
+		mux.ServeHTTP(w, r)
+	})
+	// A page of another site may not write: its requests would come from the browser of somebody who may.
+	return http.NewCrossOriginProtection().Handler(revalidated)
 }
 
 // handler writes a response, or returns the error that ServeHTTP writes as the response.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := h(w, r); err != nil {
+	err := h(w, r)
+	if err != nil && !errors.Is(err, context.Canceled) { // if it is, the client has gone
 		writeError(w, r, err)
 	}
 }
@@ -98,12 +101,12 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		status, message = http.StatusNotFound, "there is no such task, or it was deleted"
 	case errors.Is(err, ErrConstraint):
 		status = http.StatusBadRequest
-		message = "list_id must name a list of the task's board, and position be a number from 0 to 9007199254740991"
+		message = "list_id must name a list of the task's board, and position must be a whole number from 0"
 	case isBusy(err):
 		status, message = http.StatusServiceUnavailable, "the database is busy; try again"
 		w.Header().Set("Retry-After", "1")
 	}
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError || errors.Is(err, ErrConstraint) {
 		slog.Error(message, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	if r.Pattern == pollRoute {
@@ -151,9 +154,9 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	// The ETag names this version of the response. A client that kept the response sends its ETag back. If that is
-	// still right, 304 Not Modified says so without a body. The ETag has the start, since the database may be another
-	// one after a restart, and the timestamp, which every change to a task moves. (A new order of lists does not.)
-	// It is weak (W/) because the tasks can be newer than the timestamp.
+	// still right, 304 Not Modified says so without a body. Every change to a task moves the timestamp, and after a
+	// restart the database may be another one, so the ETag has both the timestamp and the start. It is weak (W/),
+	// which says that two responses with this ETag may differ in their bytes: tasks can be newer than the timestamp.
 	etag := `W/"` + s.started + "-" + timestamp + `"`
 	header := w.Header()
 	header.Set("ETag", etag)
@@ -170,9 +173,9 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 
 	tasks := []Task{} // stays empty if nothing changed; nil would be null in JSON
 	if since == "" {
-		tasks, err = s.store.BoardTasks(boardID)
+		tasks, err = s.store.BoardTasks(r.Context(), boardID)
 	} else if since < timestamp {
-		tasks, err = s.store.ChangedTasks(boardID, since)
+		tasks, err = s.store.ChangedTasks(r.Context(), boardID, since)
 	}
 	if err != nil {
 		return err
@@ -196,24 +199,21 @@ func parseSince(rawQuery string) (string, error) {
 	if since == "" {
 		return "", nil
 	}
-	t, err := time.Parse(time.RFC3339, strings.ToUpper(since)) // RFC 3339, section 5.6, allows t and z
+	t, err := time.Parse(time.RFC3339, since)
 	if err != nil {
 		return "", badRequest("since must be a time like 2026-11-24T10:45:00.123Z (RFC 3339), with + written as %%2B")
 	}
-	if t = t.UTC(); t.Year() > 9999 {
-		return "9999-12-31T23:59:59.999Z", nil // as text, the year 10000 would sort before 2026
-	}
-	return t.Format(timestampLayout), nil
+	return t.UTC().Format(timestampLayout), nil // Format cuts off what is smaller than a millisecond
 }
 
-// matchesETag reports whether an If-None-Match header names etag or is *, by the weak comparison of RFC 9110, section
-// 13.1.2. It looks for the ETag with its quotes, so it cannot find it inside another one.
+// matchesETag reports whether an If-None-Match header names etag or is *. As RFC 9110, section 13.1.2, wants it, the
+// comparison leaves out W/. Each ETag stands in quotes and has none inside, so "a" is not found in "ba".
 func matchesETag(ifNoneMatch []string, etag string) bool {
 	tags := strings.Join(ifNoneMatch, ", ")
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
 }
 
-// board writes a board and its lists. A client needs them once.
+// board writes a board and its lists, without tasks.
 func (s *server) board(w http.ResponseWriter, r *http.Request) error {
 	board, err := s.store.Board(r.PathValue("boardId"))
 	return writeData(w, http.StatusOK, board, err)
@@ -258,7 +258,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	if mediaType != "application/json" {
 		return &clientError{http.StatusUnsupportedMediaType, "the body must be JSON (Content-Type: application/json)"}
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 128<<10))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(into)
 	if err == nil { // then nothing may follow but the end of the body
@@ -267,7 +267,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 		}
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &clientError{http.StatusRequestEntityTooLarge, "the body must not be larger than 64 KiB"}
+		return &clientError{http.StatusRequestEntityTooLarge, "the body must not be larger than 128 KiB"}
 	}
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrongType.Field != "" {
 		return badRequest("%s must be of type %s", wrongType.Field, wrongType.Type)
@@ -281,34 +281,15 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 
 // checkTask returns a clientError for a title or description that a task cannot have. nil is a field that was not sent.
 func checkTask(title, description *string) error {
-	if title != nil && isBlank(*title) {
-		return badRequest("title must not be blank")
-	}
-	if err := checkText("title", title, 200); err != nil {
-		return err
-	}
-	return checkText("description", description, 10_000)
-}
-
-// checkText returns a clientError for text that is too long or that cannot be kept as it was sent.
-func checkText(field string, text *string, maxCharacters int) error {
 	switch {
-	case text == nil:
-		return nil
-	case utf8.RuneCountInString(*text) > maxCharacters:
-		return badRequest("%s must not be longer than %d characters", field, maxCharacters)
-	case strings.ContainsAny(*text, "\x00\uFFFD"):
-		// SQLite's shell cuts text off at U+0000. encoding/json puts U+FFFD in place of what is not Unicode.
-		return badRequest("%s must be valid UTF-8, without the characters U+0000 and U+FFFD", field)
+	case title != nil && strings.TrimSpace(*title) == "":
+		return badRequest("title must not be blank")
+	case title != nil && utf8.RuneCountInString(*title) > 200:
+		return badRequest("title must not be longer than 200 characters")
+	case description != nil && utf8.RuneCountInString(*description) > 10_000:
+		return badRequest("description must not be longer than 10,000 characters")
 	}
 	return nil
-}
-
-// isBlank reports whether text is empty or has only spaces and invisible characters.
-func isBlank(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool {
-		return !unicode.In(r, unicode.White_Space, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point)
-	})
 }
 
 // page writes the page, or another file of client/.
@@ -317,6 +298,5 @@ func page(w http.ResponseWriter, r *http.Request) {
 	// Nothing from another site, and no place in a frame, where another site could steal clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once
 	http.ServeFileFS(w, r, clientFiles, "client/"+cmp.Or(r.PathValue("file"), "index.html"))
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +14,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,23 +26,29 @@ import (
 func newServer(t *testing.T) (url, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "taskboard.db")
-	return serve(t, path), path
+	return serve(t, newStore(t, path)), path
 }
 
-// serve serves the database at path until the test ends, and returns the server's URL.
-func serve(t *testing.T, path string) string {
+// newStore opens the database at path until the test ends.
+func newStore(t *testing.T, path string) *Store {
 	t.Helper()
 	store, err := Open(path, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(routes(store, 5*time.Second))
 	t.Cleanup(func() {
-		srv.Close()
 		if err := store.Close(); err != nil {
 			t.Errorf("Close() = %v", err)
 		}
 	})
+	return store
+}
+
+// serve serves a store until the test ends, and returns the server's URL.
+func serve(t *testing.T, store *Store) string {
+	t.Helper()
+	srv := httptest.NewServer(routes(store, 5*time.Second))
+	t.Cleanup(srv.Close)
 	return srv.URL
 }
 
@@ -96,8 +105,9 @@ func poll(t *testing.T, url, since string) (tasks []Task, timestamp string) {
 		Data      []Task
 		Timestamp string
 	}
-	if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("poll since %q: status %d, body %.300q; want 200 with data", since, resp.StatusCode, body)
+	err := json.Unmarshal(body, &got)
+	if err != nil || resp.StatusCode != http.StatusOK || got.Data == nil { // null becomes nil, and [] does not
+		t.Errorf("poll since %q: status %d, body %.300q; want 200 with a list as data", since, resp.StatusCode, body)
 	}
 	return got.Data, got.Timestamp
 }
@@ -129,10 +139,12 @@ func TestFreshBoard(t *testing.T) {
 	url, path := newServer(t)
 	openShell(t, path, `
 		INSERT INTO boards (id, name) VALUES ('empty', 'Empty'), ('small', 'Small');
-		INSERT INTO lists (id, board_id, name, position) VALUES ('list-9', 'small', 'Only', 0);
-		INSERT INTO tasks (id, list_id, title) VALUES ('task-9', 'list-9', 'Alone')`)
-	const small = `{"data":[{"id":"task-9","list_id":"list-9","title":"Alone","description":"","position":0,` +
-		`"created_at":T,"updated_at":T}],"timestamp":T}`
+		INSERT INTO lists (id, board_id, name, position) VALUES ('b', 'small', 'First', 0), ('a', 'small', 'Second', 1);
+		INSERT INTO tasks (id, list_id, title) VALUES ('y', 'b', 'One'), ('x', 'a', 'Two')`)
+	const small = `{"data":[` +
+		`{"id":"y","list_id":"b","title":"One","description":"","position":0,"created_at":T,"updated_at":T},` +
+		`{"id":"x","list_id":"a","title":"Two","description":"","position":0,"created_at":T,"updated_at":T}` +
+		`],"timestamp":T}`
 	const nothing = `{"data":[],"timestamp":T}`
 	for _, test := range []struct {
 		name, path string
@@ -141,6 +153,8 @@ func TestFreshBoard(t *testing.T) {
 		{name: "lists", path: "board-1", want: `{"data":{"id":"board-1","name":"Demo board","lists":[` +
 			`{"id":"list-1","name":"To do","position":0},{"id":"list-2","name":"In progress","position":1},` +
 			`{"id":"list-3","name":"Done","position":2}]}}`},
+		{name: "lists in their order", path: "small", want: `{"data":{"id":"small","name":"Small","lists":[` +
+			`{"id":"b","name":"First","position":0},{"id":"a","name":"Second","position":1}]}}`},
 		{name: "no lists", path: "empty", want: `{"data":{"id":"empty","name":"Empty","lists":[]}}`},
 		{name: "whole board", path: "small/updates", want: small},
 		{name: "empty since", path: "small/updates?since=", want: small},
@@ -150,7 +164,7 @@ func TestFreshBoard(t *testing.T) {
 		{name: "no tasks since 1970", path: "empty/updates?since=1970-01-01T00:00:00Z", want: nothing},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			resp, body := send(t, "GET", url+"/boards/"+test.path, "")
+			resp, body := send(t, "GET", url+"/boards/"+test.path, "", "Origin", "https://example.com")
 			instant := regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
 			got := strings.TrimSpace(instant.ReplaceAllString(string(body), "T"))
 			if resp.StatusCode != http.StatusOK || got != test.want {
@@ -159,6 +173,9 @@ func TestFreshBoard(t *testing.T) {
 			}
 			if got := resp.Header.Get("Content-Type"); got != "application/json" {
 				t.Errorf("GET /boards/%s: Content-Type = %q, want application/json", test.path, got)
+			}
+			if got := resp.Header.Get("Access-Control-Allow-Origin"); got != "" {
+				t.Errorf("GET /boards/%s: Access-Control-Allow-Origin = %q, want none", test.path, got)
 			}
 		})
 	}
@@ -172,7 +189,7 @@ func TestFreshBoard(t *testing.T) {
 func TestWrites(t *testing.T) {
 	url, _ := newServer(t)
 	_, since := poll(t, url, "")
-	title, description := strings.Repeat("ü", 200), strings.Repeat("ü", 10_000) // the longest
+	title, description := strings.Repeat("ü", 200), strings.Repeat("😀", 10_000) // the longest
 	for _, test := range []struct {
 		name, method, path, body string
 		want                     Task // without its instants
@@ -180,28 +197,29 @@ func TestWrites(t *testing.T) {
 		{name: "create", method: "POST", path: "/tasks",
 			body: `{"list_id":"list-2","title":"<b>Tea</b> & ☕","description":"two\nlines"}`,
 			want: Task{ListID: "list-2", Title: "<b>Tea</b> & ☕", Description: "two\nlines", Position: 1}},
-		{name: "create with the most characters", method: "POST", path: "/tasks",
-			body: `{"list_id":"list-2","title":"` + title + `","description":"` + description + `"}`,
+		{name: "create with the most characters, in escapes", method: "POST", path: "/tasks",
+			body: `{"list_id":"list-2","title":"` + title + `","description":"` +
+				strings.Repeat(`\ud83d\ude00`, 10_000) + `"}`,
 			want: Task{ListID: "list-2", Title: title, Description: description, Position: 2}},
-		{name: "rename", method: "PATCH", path: "/tasks/task-1", body: `{"title":"🫩"}`,
-			want: Task{ID: "task-1", ListID: "list-1", Title: "🫩"}}, // newer than Go's tables of Unicode
+		{name: "rename", method: "PATCH", path: "/tasks/task-1", body: `{"title":"New"}`,
+			want: Task{ID: "task-1", ListID: "list-1", Title: "New"}},
 		{name: "describe", method: "PATCH", path: "/tasks/task-1", body: `{"description":"Why"}`,
-			want: Task{ID: "task-1", ListID: "list-1", Title: "🫩", Description: "Why"}},
+			want: Task{ID: "task-1", ListID: "list-1", Title: "New", Description: "Why"}},
 		{name: "move within the list", method: "PATCH", path: "/tasks/task-1", body: `{"position":7}`,
-			want: Task{ID: "task-1", ListID: "list-1", Title: "🫩", Description: "Why", Position: 7}},
+			want: Task{ID: "task-1", ListID: "list-1", Title: "New", Description: "Why", Position: 7}},
 		{name: "same list keeps the position", method: "PATCH", path: "/tasks/task-1", body: `{"list_id":"list-1"}`,
-			want: Task{ID: "task-1", ListID: "list-1", Title: "🫩", Description: "Why", Position: 7}},
+			want: Task{ID: "task-1", ListID: "list-1", Title: "New", Description: "Why", Position: 7}},
 		{name: "another list: last", method: "PATCH", path: "/tasks/task-1", body: `{"list_id":"list-2"}`,
-			want: Task{ID: "task-1", ListID: "list-2", Title: "🫩", Description: "Why", Position: 3}},
+			want: Task{ID: "task-1", ListID: "list-2", Title: "New", Description: "Why", Position: 3}},
 		{name: "another list with a position", method: "PATCH", path: "/tasks/task-1",
-			body: `{"list_id":"list-3","position":9007199254740990,"description":""}`,
-			want: Task{ID: "task-1", ListID: "list-3", Title: "🫩", Position: 9007199254740990}},
+			body: `{"list_id":"list-3","position":5,"description":""}`,
+			want: Task{ID: "task-1", ListID: "list-3", Title: "New", Position: 5}},
 		{name: "create behind it", method: "POST", path: "/tasks", body: `{"list_id":"list-3","title":"Last"}`,
-			want: Task{ListID: "list-3", Title: "Last", Position: 9007199254740991}},
-		{name: "same position", method: "PATCH", path: "/tasks/task-1", body: `{"position":9007199254740991}`,
-			want: Task{ID: "task-1", ListID: "list-3", Title: "🫩", Position: 9007199254740991}},
+			want: Task{ListID: "list-3", Title: "Last", Position: 6}},
+		{name: "same position", method: "PATCH", path: "/tasks/task-1", body: `{"position":6}`,
+			want: Task{ID: "task-1", ListID: "list-3", Title: "New", Position: 6}},
 		{name: "delete", method: "DELETE", path: "/tasks/task-1",
-			want: Task{ID: "task-1", ListID: "list-3", Title: "🫩", Position: 9007199254740991}},
+			want: Task{ID: "task-1", ListID: "list-3", Title: "New", Position: 6}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := write(t, test.method, url+test.path, test.body)
@@ -238,6 +256,29 @@ func TestWrites(t *testing.T) {
 	}
 }
 
+// TestChangeOrder changes tasks in another order than that of their places on the board.
+func TestChangeOrder(t *testing.T) {
+	url, _ := newServer(t)
+	_, since := poll(t, url, "")
+	for _, id := range []string{"task-5", "task-1", "task-4"} {
+		write(t, "PATCH", url+"/tasks/"+id, `{"title":"x"}`)
+	}
+	if got, _ := poll(t, url, since); ids(got) != "task-5 task-1 task-4" {
+		t.Errorf("poll after changes of task-5, task-1 and task-4 = %q, want them in this order", ids(got))
+	}
+}
+
+// TestOtherBoard changes a task. Whoever polls another board must not notice.
+func TestOtherBoard(t *testing.T) {
+	url, path := newServer(t)
+	openShell(t, path, `INSERT INTO boards (id, name, updated_at) VALUES ('other', 'Other', '2016-02-29T12:00:00.000Z')`)
+	write(t, "PATCH", url+"/tasks/task-1", `{"title":"x"}`)
+	_, body := send(t, "GET", url+"/boards/other/updates", "")
+	if got, want := string(body), `{"data":[],"timestamp":"2016-02-29T12:00:00.000Z"}`+"\n"; got != want {
+		t.Errorf("poll of another board after a change = %s, want %s", got, want)
+	}
+}
+
 // TestSince polls with one instant written in many ways.
 func TestSince(t *testing.T) {
 	url, _ := newServer(t)
@@ -259,10 +300,8 @@ func TestSince(t *testing.T) {
 		{name: "no decimals", since: instant.Add(time.Second).UTC().Format("2006-01-02T15:04:05Z"), want: ""},
 		{name: "ahead of UTC", since: strings.Replace(before.In(ahead).Format(offset), "+", "%2B", 1), want: "task-5"},
 		{name: "behind UTC", since: instant.In(behind).Format(offset), want: ""},
-		{name: "lower case", since: strings.ToLower(before.Format(timestampLayout)), want: "task-5"},
 		{name: "long ago", since: "1970-01-01T00:00:00Z", want: all},
-		{name: "before the year 0", since: "0000-01-01T00:00:00%2B01:00", want: all},
-		{name: "after the year 9999", since: "9999-12-31T23:59:59-01:00", want: ""},
+		{name: "far ahead", since: "9999-12-31T23:59:59Z", want: ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tasks, timestamp := poll(t, url, test.since)
@@ -274,33 +313,29 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// FuzzParseSince checks that parseSince refuses what time.Parse refuses, and turns all else into a text that SQLite
-// compares as Go compares times.
+// FuzzParseSince checks that parseSince refuses what time.Parse refuses, and turns all else into timestampLayout, rounded
+// down to the millisecond.
 func FuzzParseSince(f *testing.F) {
 	for _, since := range []string{
-		"%", "yesterday", "2026-11-24T10:45:00.123Z", "2026-11-24t10:45:00.9999999z", "2026-11-24T10:45:00+01:00",
+		"%", "yesterday", "2026-11-24T10:45:00.123Z", "2026-11-24T10:45:00.9999999Z", "2026-11-24T10:45:00+01:00",
 		"9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00", "2026-02-30T10:45:00Z", "2026-12-31T23:59:60Z",
 	} {
 		f.Add(since)
 	}
-	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, since string) {
 		got, err := parseSince("since=" + url.QueryEscape(since))
-		instant, wantErr := time.Parse(time.RFC3339, strings.ToUpper(since))
+		instant, wantErr := time.Parse(time.RFC3339, since)
 		if since == "" || wantErr != nil {
 			if got != "" || since != "" && err == nil {
 				t.Errorf("parseSince(%q) = %q, %v; want an error, or nothing for nothing", since, got, err)
 			}
 			return
 		}
-		want := instant.Truncate(time.Millisecond)
-		if later := got > noon.Format(timestampLayout); later != want.After(noon) {
-			t.Errorf("parseSince(%q) = %q; as text, later than %v = %t", since, got, noon, later)
-		}
-		if year := want.UTC().Year(); year < 0 || year > 9999 {
+		if year := instant.UTC().Year(); year < 0 || year > 9999 {
 			return // an offset can lead out of the years that have four digits
 		}
-		if back, err := time.Parse(timestampLayout, got); !back.Equal(want) {
+		want := instant.Truncate(time.Millisecond)
+		if back, err := time.Parse(timestampLayout, got); !back.Equal(want) || len(got) != 24 {
 			t.Errorf("parseSince(%q) = %q, read back as %v, %v; want %v", since, got, back, err, want)
 		}
 	})
@@ -320,7 +355,7 @@ func TestConditionalPoll(t *testing.T) {
 		t.Fatalf("ETag = %q, then %q after a change; want two that begin with W/ and a quote", old, now)
 	}
 	if at, err := time.Parse(timestampLayout, started); err != nil || time.Since(at) > time.Minute {
-		t.Errorf("X-Server-Start = %q, want an instant of this minute", started)
+		t.Fatalf("X-Server-Start = %q, want an instant of this minute", started)
 	}
 	opaque := strings.TrimPrefix(now, "W/")
 	for _, test := range []struct {
@@ -363,7 +398,7 @@ func TestConditionalPoll(t *testing.T) {
 	// After a restart the database may be another one, so no ETag of before may be right.
 	for time.Now().UTC().Format(timestampLayout) <= started {
 	}
-	restarted := serve(t, path) + "/boards/board-1/updates"
+	restarted := serve(t, newStore(t, path)) + "/boards/board-1/updates"
 	resp, _ := send(t, "GET", restarted, "", "If-None-Match", now)
 	if again := resp.Header.Get("X-Server-Start"); resp.StatusCode != 200 || again <= started {
 		t.Errorf("with the ETag of server %s: status %d from server %s; want 200", started, resp.StatusCode, again)
@@ -376,7 +411,7 @@ func TestErrors(t *testing.T) {
 	openShell(t, path, `
 		INSERT INTO boards (id, name) VALUES ('board-2', 'Other');
 		INSERT INTO lists (id, board_id, name, position) VALUES ('list-9', 'board-2', 'Other', 0);
-		UPDATE tasks SET position = 9007199254740991 WHERE id = 'task-4';
+		UPDATE tasks SET position = 9223372036854775807 WHERE id = 'task-4';
 		UPDATE tasks SET deleted_at = '2026-11-24T10:45:00.123Z' WHERE id = 'task-5'`)
 	_, before := send(t, "GET", url+"/boards/board-1/updates", "")
 
@@ -403,11 +438,13 @@ func TestErrors(t *testing.T) {
 			{name: "no time", path: "yesterday", want: "since must be"},
 			{name: "SQLite's layout", path: "2026-11-24%2010:45:00", want: "since must be"},
 			{name: "no zone", path: "2026-11-24T10:45:00", want: "since must be"},
+			{name: "30 February", path: "2026-02-30T10:45:00Z", want: "since must be"},
 			{name: "leap second", path: "2016-12-31T23:59:60Z", want: "since must be"},
 			{name: "+ as a space", path: "2026-11-24T10:45:00+01:00", want: "%2B"},
 		}},
 		{method: "POST", path: "/tasks", requests: []request{
 			{name: "no JSON", body: `{list_id}`, want: "one JSON object"},
+			{name: "half of a body", body: `{"list_id"`, want: "one JSON object"},
 			{name: "no object", body: `["list-1"]`, want: "one JSON object"},
 			{name: "something behind", body: task(`"title":"x"`) + " {}", want: "nothing behind"},
 			{name: "null", body: `null`, want: "title must not be blank"},
@@ -416,28 +453,29 @@ func TestErrors(t *testing.T) {
 			{name: "position", body: task(`"title":"x","position":1`), want: `a field "position"`},
 			{name: "no title", body: `{"list_id":"list-1"}`, want: "title must not be blank"},
 			{name: "blank title", body: task(`"title":" \n\u00a0"`), want: "title must not be blank"},
-			{name: "invisible title", body: task(`"title":"\u200b\u2060\u3164"`), want: "title must not be blank"},
 			{name: "long title", body: task(`"title":"` + strings.Repeat("ü", 201) + `"`), want: "200 characters"},
 			{name: "long description", body: task(`"title":"x","description":"` + strings.Repeat("ü", 10_001) + `"`),
-				want: "10000 characters"},
-			{name: "bytes that are no UTF-8", body: task("\"title\":\"x\xff\""), want: "valid UTF-8"},
-			{name: "half a surrogate pair", body: task(`"title":"x\ud83d"`), want: "valid UTF-8"},
-			{name: "U+0000", body: task(`"title":"x","description":"a\u0000b"`), want: "U+0000"},
+				want: "10,000 characters"},
+			{name: "no list", body: `{"title":"x"}`, want: "list_id must name"},
 			{name: "unknown list", body: `{"list_id":"none","title":"x"}`, want: "list_id must name"},
-			{name: "no position is left", body: `{"list_id":"list-2","title":"x"}`, want: "to 9007"},
-			{name: "large body", body: task(`"title":"x"`) + strings.Repeat(" ", 64<<10), status: 413, want: "64 KiB"},
+			{name: "no position is left", body: `{"list_id":"list-2","title":"x"}`, want: "list_id must name"},
+			{name: "large body", body: task(`"title":"x"`) + strings.Repeat(" ", 128<<10),
+				status: 413, want: "128 KiB"},
 			{name: "form", body: "title=x", header: []string{"Content-Type", "application/x-www-form-urlencoded"},
 				status: 415, want: "application/json"},
 		}},
 		{method: "PATCH", path: "/tasks/", requests: []request{
 			{name: "nothing to change", path: "task-1", body: `{}`, want: "at least one field"},
 			{name: "blank title", path: "task-1", body: `{"title":""}`, want: "title must not be blank"},
+			{name: "long title", path: "task-1", body: `{"title":"` + strings.Repeat("ü", 201) + `"}`,
+				want: "200 characters"},
+			{name: "long description", path: "task-1", body: `{"description":"` + strings.Repeat("ü", 10_001) + `"}`,
+				want: "10,000 characters"},
 			{name: "negative position", path: "task-1", body: `{"position":-1}`, want: "from 0"},
 			{name: "fractional position", path: "task-1", body: `{"position":1.5}`, want: "position must be of type"},
-			{name: "position too great", path: "task-1", body: `{"position":9007199254740992}`, want: "to 9007"},
+			{name: "position as text", path: "task-1", body: `{"position":"1"}`, want: "position must be of type"},
 			{name: "unknown list", path: "task-1", body: `{"list_id":"none"}`, want: "list_id must name"},
 			{name: "another board's list", path: "task-1", body: `{"list_id":"list-9"}`, want: "list_id must name"},
-			{name: "no position is left", path: "task-1", body: `{"list_id":"list-2"}`, want: "to 9007"},
 			{name: "no task", path: "none", body: `{"title":"x"}`, status: 404, want: "no such task"},
 			{name: "deleted task", path: "task-5", body: `{"title":"x"}`, status: 404, want: "no such task"},
 			{name: "no type", path: "task-1", body: `{"title":"x"}`, header: []string{"Content-Type", ""},
@@ -446,10 +484,6 @@ func TestErrors(t *testing.T) {
 		{method: "DELETE", path: "/tasks/", requests: []request{
 			{name: "no task", path: "none", status: 404, want: "no such task"},
 			{name: "deleted task", path: "task-5", status: 404, want: "no such task"},
-			{name: "another site's page", path: "task-1", header: []string{"Sec-Fetch-Site", "cross-site"},
-				status: 403, want: "another site"},
-			{name: "another site's old page", path: "task-1", header: []string{"Origin", "https://example.com"},
-				status: 403, want: "another site"},
 		}},
 	} {
 		for _, test := range route.requests {
@@ -476,6 +510,66 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestOtherSites sends writes as a browser sends them for a page of another site.
+func TestOtherSites(t *testing.T) {
+	url, _ := newServer(t)
+	for _, test := range []struct{ name, header, value string }{
+		{name: "browser of today", header: "Sec-Fetch-Site", value: "cross-site"},
+		{name: "older browser", header: "Origin", value: "https://example.com"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			resp, _ := send(t, "DELETE", url+"/tasks/task-1", "", test.header, test.value)
+			if tasks, _ := poll(t, url, ""); resp.StatusCode != http.StatusForbidden || len(tasks) != 5 {
+				t.Errorf("DELETE with %s: %s: status %d, then %d tasks; want 403 and 5",
+					test.header, test.value, resp.StatusCode, len(tasks))
+			}
+		})
+	}
+}
+
+// TestPage asks for the page and the files that it loads.
+func TestPage(t *testing.T) {
+	url, _ := newServer(t)
+	for _, test := range []struct {
+		path     string
+		want     int
+		wantType string
+	}{
+		{path: "/", want: 200, wantType: "text/html; charset=utf-8"},
+		{path: "/client/poll.js", want: 200, wantType: "text/javascript; charset=utf-8"},
+		{path: "/client/page.css", want: 200, wantType: "text/css; charset=utf-8"},
+		{path: "/client/icon.svg", want: 200, wantType: "image/svg+xml"},
+		{path: "/client/none.js", want: 404, wantType: "text/plain; charset=utf-8"},
+		{path: "/client/README.md", want: 404, wantType: "text/plain; charset=utf-8"},
+		{path: "/none", want: 404, wantType: "text/plain; charset=utf-8"},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			resp, _ := send(t, "GET", url+test.path, "")
+			got := resp.Header
+			if resp.StatusCode != test.want || got.Get("Content-Type") != test.wantType {
+				t.Errorf("GET %s: status %d, Content-Type %q; want %d, %q",
+					test.path, resp.StatusCode, got.Get("Content-Type"), test.want, test.wantType)
+			}
+			if got.Get("X-Content-Type-Options") != "nosniff" || test.want == 200 && got.Get("Cache-Control") != "no-cache" {
+				t.Errorf("GET %s: header %v, want nosniff and, with 200, no-cache", test.path, got)
+			}
+			const policy = "default-src 'self'; frame-ancestors 'none'"
+			if got := got.Get("Content-Security-Policy"); test.path != "/none" && got != policy {
+				t.Errorf("GET %s: Content-Security-Policy = %q, want %q", test.path, got, policy)
+			}
+		})
+	}
+}
+
+// captureLog returns what is logged from now on, until the test ends.
+func captureLog(t *testing.T) *bytes.Buffer {
+	var log bytes.Buffer
+	previous := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(previous) })
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	return &log
+}
+
 // TestInternalError breaks the table of tasks under the server. An idle poll, which reads no task, must not notice.
 func TestInternalError(t *testing.T) {
 	url, path := newServer(t)
@@ -489,9 +583,7 @@ func TestInternalError(t *testing.T) {
 		t.Errorf("poll since the last change: status %d, want 200 without a query of the broken table", resp.StatusCode)
 	}
 
-	var log bytes.Buffer
-	defer slog.SetDefault(slog.Default())
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	log := captureLog(t)
 	before := polls.Value()
 	resp, body := send(t, "GET", board, "")
 	want := `{"error":"internal error"}` + "\n"
@@ -503,6 +595,117 @@ func TestInternalError(t *testing.T) {
 	}
 	if got := log.String(); !strings.Contains(got, "method=GET path=/boards/board-1/updates error=\"no such column") {
 		t.Errorf("log = %q, want the method, the path and SQLite's words", got)
+	}
+}
+
+// TestBusy writes while another write, or another process, keeps the database for longer than the timeout.
+func TestBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "taskboard.db")
+	store, err := Open(path, time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	url := serve(t, store)
+	for _, test := range []struct {
+		name string
+		hold func() (release func())
+		want string // in the log
+	}{
+		{name: "another write", hold: func() func() { return hold(t, store.writer) }, want: "context deadline exceeded"},
+		{name: "another process", want: "database is locked", hold: func() func() {
+			shell := openShell(t, path+"?_txlock=immediate", "")
+			lock, err := shell.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() { lock.Rollback() }
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			log := captureLog(t)
+			release := test.hold()
+			resp, body := send(t, "DELETE", url+"/tasks/task-1", "")
+			release()
+			const want = `{"error":"the database is busy; try again"}` + "\n"
+			if resp.StatusCode != 503 || string(body) != want || resp.Header.Get("Retry-After") != "1" {
+				t.Errorf("DELETE: status %d, Retry-After %q, %s; want 503, 1, %s",
+					resp.StatusCode, resp.Header.Get("Retry-After"), body, want)
+			}
+			if got := log.String(); !strings.Contains(got, `method=DELETE path=/tasks/task-1 error="`+test.want) {
+				t.Errorf("log = %q, want the method, the path and %q", got, test.want)
+			}
+		})
+	}
+}
+
+// hold takes all connections of a pool, so that whoever needs one waits until they are released.
+func hold(t *testing.T, pool *sql.DB) (release func()) {
+	t.Helper()
+	var connections []*sql.Conn
+	for range pool.Stats().MaxOpenConnections {
+		connection, err := pool.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		connections = append(connections, connection)
+	}
+	return func() {
+		for _, connection := range connections {
+			connection.Close()
+		}
+	}
+}
+
+// waitFor waits until somebody waits for a connection of a pool, or until ended is closed.
+func waitFor(pool *sql.DB, before int64, ended <-chan struct{}) {
+	for pool.Stats().WaitCount == before {
+		select {
+		case <-ended:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
+// TestClientGone has a client leave while its poll waits. Nobody may read its board, log its error or count its poll.
+func TestClientGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "taskboard.db")
+	store := newStore(t, path)
+	routes := routes(store, 5*time.Second)
+	left, ended := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		context.AfterFunc(r.Context(), func() { close(left) })
+		routes.ServeHTTP(w, r)
+		close(ended)
+	}))
+	defer srv.Close()
+	log := captureLog(t)
+	counts := func() [4]int64 {
+		return [4]int64{polls.Value(), pollsEmpty.Value(), pollsNotModified.Value(), pollsFailed.Value()}
+	}
+	before, waits := counts(), store.reader.Stats().WaitCount
+	release := hold(t, store.reader)
+	defer release()
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/boards/board-1/updates", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.Canceled) {
+			t.Errorf("poll of a client that leaves: %v, want %v", err, context.Canceled)
+		}
+	}()
+	waitFor(store.reader, waits, ended)
+	leave()
+	<-left
+	release()
+	<-ended
+	if after := counts(); after != before || log.String() != "" {
+		t.Errorf("a client that left: counters %v, then %v, log %q; want no difference and no log", before, after, log)
 	}
 }
 
@@ -526,32 +729,31 @@ func TestShell(t *testing.T) {
 		{name: "soft delete", sql: `UPDATE tasks SET deleted_at = updated_at WHERE id = 'task-1'`, want: "task-1"},
 		{name: "undelete", sql: `UPDATE tasks SET deleted_at = NULL WHERE id = 'task-1'`, want: "task-1"},
 		{name: "delete", sql: `DELETE FROM tasks WHERE id = 'task-2'`, wantErr: "set tasks.deleted_at instead"},
-		{name: "replace", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-2', 'list-9', 'x')`,
-			wantErr: "UPDATE a task that is there instead"},
-		{name: "replace by rowid", sql: `REPLACE INTO tasks (rowid, id, list_id, title) VALUES (2, 'x', 'list-1', 'x')`,
-			wantErr: "no column named rowid"},
+		{name: "upsert", want: "task-3", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('task-3', 'list-1', 'x')
+			ON CONFLICT (id) DO UPDATE SET title = 'Upserted'`},
+		{name: "replace", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-3', 'list-2', 'x')`, want: "task-3"},
+		{name: "ignore", sql: `INSERT OR IGNORE INTO tasks (id, list_id, title) VALUES ('task-3', 'list-1', 'x')`},
+		{name: "rollback", sql: `BEGIN; UPDATE tasks SET title = 'x'; ROLLBACK`},
 		{name: "to another board", sql: `UPDATE tasks SET list_id = 'list-9' WHERE id = 'task-2'`,
 			wantErr: "insert a new task instead"},
+		{name: "to no board", sql: `UPDATE OR REPLACE tasks SET list_id = 'none' WHERE id = 'task-2'`,
+			wantErr: "insert a new task instead"},
 		{name: "another id", sql: `UPDATE tasks SET id = 'x' WHERE id = 'task-2'`, wantErr: "a task keeps its id"},
-		{name: "no list", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('x', 'x', 'x')`, wantErr: "a new task"},
-		{name: "delete a list", sql: `DELETE FROM lists WHERE id = 'list-1'`, wantErr: "on its tasks instead"},
-		{name: "list to another board", sql: `UPDATE lists SET board_id = 'board-2', position = 1 WHERE id = 'list-1'`,
-			wantErr: "insert a new list instead"},
-		{name: "replace a list", wantErr: "a new list needs a new id",
-			sql: `REPLACE INTO lists (id, board_id, name, position) VALUES ('list-1', 'board-2', 'x', 1)`},
-		{name: "add a list", sql: `REPLACE INTO lists (id, board_id, name, position) VALUES ('x', 'board-1', 'x', 0)`},
-		{name: "position", sql: `UPDATE tasks SET position = 9007199254740992`, wantErr: "CHECK constraint failed"},
+		{name: "replace on another board", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-2', 'list-9', 'x')`,
+			wantErr: "a task keeps its board"},
+		{name: "replace on no board", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-2', 'none', 'x')`,
+			wantErr: "a task keeps its board"},
+		{name: "replace by rowid", sql: `REPLACE INTO tasks (rowid, id, list_id, title) VALUES (2, 'x', 'list-1', 'x')`,
+			wantErr: "no column named rowid"},
+		{name: "no list", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('x', 'x', 'x')`, wantErr: "NOT NULL"},
+		{name: "recursive triggers", wantErr: "triggers nested too deep",
+			sql: `PRAGMA recursive_triggers = on; UPDATE tasks SET title = 'x' WHERE id = 'task-2'`},
+		{name: "no recursive triggers", sql: `PRAGMA recursive_triggers = off`},
+		{name: "position", sql: `UPDATE tasks SET position = -1`, wantErr: "CHECK constraint failed"},
 		{name: "deleted_at", sql: `UPDATE tasks SET deleted_at = datetime('now')`, wantErr: "CHECK constraint failed"},
 		{name: "created_at", sql: `UPDATE tasks SET created_at = datetime('now')`, wantErr: "CHECK constraint failed"},
-		{name: "cursor", sql: `UPDATE boards SET updated_at = '2099-01-01 00:00:00'`, wantErr: "CHECK"},
-		{name: "cursor back", sql: `UPDATE boards SET updated_at = created_at`, wantErr: "only moves forward"},
-		{name: "board id", sql: `UPDATE boards SET id = 'x' WHERE id = 'board-1'`, wantErr: "a board keeps its id"},
-		{name: "delete a board", sql: `DELETE FROM boards WHERE id = 'board-1'`, wantErr: "a board that has lists"},
-		{name: "replace a board", sql: `REPLACE INTO boards (id, name) VALUES ('board-1', 'x')`, wantErr: "new board"},
-		{name: "list without a board", sql: `INSERT INTO lists VALUES ('y', 'y', 'y', 0)`, wantErr: "existing board"},
+		{name: "cursor", sql: `UPDATE boards SET updated_at = '2099-01-01 00:00:00'`, wantErr: "CHECK constraint failed"},
 		{name: "board", sql: `UPDATE boards SET created_at = datetime('now')`, wantErr: "CHECK constraint failed"},
-		{name: "task ..", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('..', 'list-1', 'x')`, wantErr: "CHECK"},
-		{name: "board without a name", sql: `INSERT INTO boards (id, name) VALUES ('', 'x')`, wantErr: "CHECK"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, since := poll(t, url, "")
@@ -574,18 +776,18 @@ func TestShell(t *testing.T) {
 // TestClock has a board whose last change lies years behind the clock, then years ahead of it.
 func TestClock(t *testing.T) {
 	url, path := newServer(t)
-	shell := openShell(t, path, `
-		DROP TRIGGER board_move_guard; UPDATE boards SET updated_at = '2016-02-28T23:59:59.999Z'`)
+	shell := openShell(t, path, `UPDATE boards SET updated_at = '2016-02-28T23:59:59.999Z'`)
 	now := time.Now().UTC().Format(timestampLayout)
 	if task := write(t, "PATCH", url+"/tasks/task-1", `{"title":"x"}`); task.UpdatedAt < now {
 		t.Errorf("updated_at = %s, want no earlier than %s", task.UpdatedAt, now)
 	}
 
-	since := "2036-02-29T23:59:59.999Z"
+	since := "2996-02-29T23:59:59.999Z"
 	if _, err := shell.Exec(`UPDATE boards SET updated_at = ?`, since); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2036-03-01T00:00:00.000Z", "2036-03-01T00:00:00.001Z", "2036-03-01T00:00:00.002Z"} {
+	// The step is 0.002: one of 0.001 would be lost in the sqlite3 shells that schema.sql names.
+	for _, want := range []string{"2996-03-01T00:00:00.001Z", "2996-03-01T00:00:00.003Z", "2996-03-01T00:00:00.005Z"} {
 		write(t, "PATCH", url+"/tasks/task-1", `{"title":"x"}`)
 		tasks, timestamp := poll(t, url, since)
 		if got := ids(tasks); got != "task-1" || timestamp != want {
@@ -593,6 +795,62 @@ func TestClock(t *testing.T) {
 		}
 		since = timestamp
 	}
+}
+
+// TestLostUpdate makes the two changes that a wrong cursor loses. Each must be in the response to the poll that runs
+// meanwhile, or in the response to the next one.
+func TestLostUpdate(t *testing.T) {
+	t.Run("committed between the two reads of a poll", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "taskboard.db")
+		store := newStore(t, path)
+		url := serve(t, store)
+		_, since := poll(t, url, "")
+		write(t, "PATCH", url+"/tasks/task-1", `{"title":"The poll has to read this"}`)
+
+		// The poll stops where it needs tasks, and stops again if it then still needs the timestamp.
+		readerWaits, timestampWaits := store.reader.Stats().WaitCount, store.timestamps.Stats().WaitCount
+		releaseReader := hold(t, store.reader)
+		defer releaseReader()
+		var tasks []Task
+		var timestamp string
+		ended := make(chan struct{})
+		go func() {
+			tasks, timestamp = poll(t, url, since)
+			close(ended)
+		}()
+		waitFor(store.reader, readerWaits, ended)
+		releaseTimestamps := hold(t, store.timestamps)
+		releaseReader()
+		waitFor(store.timestamps, timestampWaits, ended)
+		created := write(t, "POST", url+"/tasks", `{"list_id":"list-1","title":"Between"}`)
+		releaseTimestamps()
+		<-ended
+
+		next, _ := poll(t, url, timestamp)
+		if !slices.Contains(tasks, created) && !slices.Contains(next, created) {
+			t.Errorf("the task created at %s is neither in the poll that ran, with timestamp %s, nor in the next one. "+
+				"Which does a poll read first, the timestamp or the tasks?", created.UpdatedAt, timestamp)
+		}
+	})
+	t.Run("stamped before a poll and committed after it", func(t *testing.T) {
+		url, path := newServer(t)
+		_, since := poll(t, url, "")
+		change, err := openShell(t, path, "").Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := change.Exec(`UPDATE tasks SET title = 'Slow' WHERE id = 'task-1'`); err != nil {
+			t.Fatal(err)
+		}
+		_, timestamp := poll(t, url, since)
+		if err := change.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if next, _ := poll(t, url, timestamp); ids(next) != "task-1" {
+			t.Errorf("a poll since %s = %q, want task-1, which was committed after that timestamp was sent. "+
+				"Is the timestamp the board's, or the clock's?", timestamp, ids(next))
+		}
+	})
 }
 
 // TestRace lets writers and pollers run at once. A poller knows nothing but its cursor. At the end its copy must be
@@ -634,7 +892,7 @@ func race(t *testing.T, url string) {
 	for i := range copies {
 		copies[i] = map[string]Task{}
 		pollers.Go(func() {
-			since := ""
+			since, again := "", false
 			for last := false; !last; {
 				select {
 				case <-done:
@@ -643,8 +901,9 @@ func race(t *testing.T, url string) {
 				}
 				tasks, timestamp := poll(t, url, since)
 				for _, task := range tasks {
-					if task.UpdatedAt <= since {
+					if task.UpdatedAt <= since && !again {
 						t.Errorf("poll since %s brought a change of %s again", since, task.UpdatedAt)
+						again = true // one report for each poller is enough
 					}
 					if task.DeletedAt != "" {
 						delete(copies[i], task.ID)
@@ -688,7 +947,10 @@ func TestVars(t *testing.T) {
 		Failed      int `json:"polls_failed"`
 	}
 	read := func() (c counters) {
-		_, body := send(t, "GET", url+"/debug/vars", "")
+		resp, body := send(t, "GET", url+"/debug/vars", "")
+		if got := resp.Header.Get("Cache-Control"); got != "no-cache" {
+			t.Errorf("/debug/vars: Cache-Control = %q, want no-cache", got)
+		}
 		if err := json.Unmarshal(body, &c); err != nil {
 			t.Errorf("/debug/vars: %v in %s", err, body)
 		}

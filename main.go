@@ -67,8 +67,6 @@ func run(addr, path string, interval time.Duration) (err error) {
 		return err
 	case <-ctx.Done():
 	}
-	stop() // a second signal ends the program at once
-	ctx, cancel := context.WithTimeout(context.Background(), 2*srv.WriteTimeout)
-	defer cancel()
-	return srv.Shutdown(ctx)
+	stop()                                    // a second signal ends the program at once
+	return srv.Shutdown(context.Background()) // needs no deadline: each request has those above
 }

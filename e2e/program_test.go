@@ -3,10 +3,9 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"database/sql"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -66,48 +64,6 @@ func create(url string) (status int, retryAfter, id string, err error) {
 	var got struct{ Data struct{ ID string } }
 	err = json.NewDecoder(resp.Body).Decode(&got)
 	return resp.StatusCode, resp.Header.Get("Retry-After"), got.Data.ID, err
-}
-
-// TestStop ends the program while a request is half-sent. The request must have its response, and nothing may be left
-// open.
-func TestStop(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "taskboard.db")
-	url, cmd := start(t, path)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	const body = `{"list_id":"list-1","title":"Late"}`
-	fmt.Fprintf(conn, "POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
-		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
-	responses := bufio.NewReader(conn)
-	// The handler asks for the body, so the request is running.
-	if line, err := responses.ReadString('\n'); !strings.Contains(line, "100 Continue") {
-		t.Fatalf("first line = %q, %v; want 100 Continue", line, err)
-	}
-	responses.ReadString('\n')
-	cmd.Process.Signal(syscall.SIGTERM)
-	for { // until the program has stopped to accept connections
-		c, err := net.Dial("tcp", conn.RemoteAddr().String())
-		if err != nil {
-			break
-		}
-		c.Close()
-	}
-	io.WriteString(conn, body)
-	resp, err := http.ReadResponse(responses, nil)
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		t.Errorf("a request that ran at the stop: %v, %v; want 201", resp, err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("the program ended with %v, want exit code 0", err)
-	}
-	// SQLite removes this file when the last connection closes, unless a statement is still open on it.
-	if _, err := os.Stat(path + "-wal"); !os.IsNotExist(err) {
-		t.Errorf("the write-ahead log is still there (%v), want the database closed", err)
-	}
 }
 
 // TestKill ends the program with SIGKILL while clients write. Every write that had its response must be there when the
@@ -164,22 +120,33 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestLockedDatabase holds the strictest lock that there is, from another process. With a write-ahead log it does not
-// keep polls out.
-func TestLockedDatabase(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "taskboard.db")
-	url, _ := start(t, path)
+const busyTimeout = 5 * time.Second // as in main.go
+
+// lockDatabase locks a database as strictly as another process can, until unlock is called.
+func lockDatabase(t *testing.T, path string) (unlock func()) {
+	t.Helper()
 	db, err := sql.Open("sqlite3", path+"?_txlock=exclusive")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
 	lock, err := db.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const busyTimeout = 5 * time.Second // as in main.go
+	return func() {
+		if err := lock.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLockedDatabase locks the database for longer than a write may wait. With a write-ahead log that keeps no poll out.
+func TestLockedDatabase(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "taskboard.db")
+	url, _ := start(t, path)
+	unlock := lockDatabase(t, path)
 	var writers sync.WaitGroup
 	done := make(chan struct{})
 	for range 8 { // more than there are connections: a write may not keep one from a poll
@@ -188,34 +155,59 @@ func TestLockedDatabase(t *testing.T) {
 			if status, retryAfter, _, err := create(url); status != 503 || retryAfter != "1" {
 				t.Errorf("write: status %d, Retry-After %q, %v; want 503, 1", status, retryAfter, err)
 			}
-			if took := time.Since(start); took > 2*busyTimeout+time.Second {
-				t.Errorf("write: took %v, want at most twice %v", took, busyTimeout)
+			if took := time.Since(start); took < busyTimeout {
+				t.Errorf("write: took %v, want at least %v", took, busyTimeout)
 			}
 		})
 	}
 	go func() { writers.Wait(); close(done) }()
-	for waiting := true; waiting; {
-		start := time.Now()
+	polls := 0
+	for waiting := true; waiting; polls++ {
 		tasks(t, url)
-		if took := time.Since(start); took > busyTimeout/2 {
-			t.Errorf("a poll took %v while writers waited", took)
-		}
 		select {
 		case <-done:
 			waiting = false
 		default:
 		}
 	}
-	if err := lock.Rollback(); err != nil {
-		t.Fatal(err)
+	if polls < 20 { // if a poll waited for a write, there would be time for two or three
+		t.Errorf("%d polls while writers waited, want at least 20", polls)
 	}
+	unlock()
 	if status, _, _, err := create(url); status != http.StatusCreated {
 		t.Errorf("write after the lock: status %d, %v; want 201", status, err)
 	}
 }
 
-// TestSlowClients sends half a header and half a body. An honest client must not wait for them, and the program must
-// close their connections.
+// TestTwoWaits locks the database until a write has waited for the one before it, and then for the lock: each wait for
+// less than the timeout, and both together for longer.
+func TestTwoWaits(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "taskboard.db")
+	url, _ := start(t, path)
+	unlock := lockDatabase(t, path)
+	statuses := make(chan int)
+	write := func() {
+		status, _, _, err := create(url)
+		if err != nil {
+			t.Error(err)
+		}
+		statuses <- status
+	}
+	go write()
+	<-time.After(busyTimeout * 2 / 5)
+	go write()
+	if status := <-statuses; status != http.StatusServiceUnavailable { // after busyTimeout
+		t.Errorf("the first write: status %d, want 503", status)
+	}
+	<-time.After(busyTimeout / 2)
+	unlock()
+	if status := <-statuses; status != http.StatusCreated {
+		t.Errorf("the second write: status %d, want 201", status)
+	}
+}
+
+// TestSlowClients sends half a header and half a body. The program must close the connections.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	url := startServer(t)
@@ -230,13 +222,37 @@ func TestSlowClients(t *testing.T) {
 		io.WriteString(conn, sent)
 		slow = append(slow, conn)
 	}
-	tasks(t, url)
 	for _, conn := range slow {
-		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(patience))
 		if _, err := io.Copy(io.Discard, conn); err != nil {
 			t.Errorf("a slow client's connection: %v, want it closed", err)
 		}
 	}
+}
+
+// TestIdleConnection keeps a connection open between two polls for longer than the program waits for a slow client.
+func TestIdleConnection(t *testing.T) {
+	t.Parallel()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(startServer(t), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	responses := bufio.NewReader(conn)
+	poll := func() {
+		t.Helper()
+		io.WriteString(conn, "HEAD /boards/board-1/updates HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, err := http.ReadResponse(responses, nil); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("poll on a connection that stays open: %v, %v; want 200", resp, err)
+		}
+	}
+	poll()
+	conn.SetReadDeadline(time.Now().Add(6 * time.Second)) // ReadTimeout and a second
+	if _, err := responses.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("reading from an idle connection: %v, want it to stay open", err)
+	}
+	conn.SetReadDeadline(time.Time{})
+	poll()
 }
 
 // TestCookies sends what a browser sends that has visited many other programs on localhost: cookies are kept for a
@@ -255,36 +271,32 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-// TestPage asks for the page and the files that it loads.
-func TestPage(t *testing.T) {
+// TestFlags asks for the defaults of the flags. The address must stay one that only this machine can reach.
+func TestFlags(t *testing.T) {
 	t.Parallel()
-	url := startServer(t)
-	for _, test := range []struct {
-		path string
-		want int
-	}{
-		{path: "/", want: 200},
-		{path: "/client/index.html", want: 200},
-		{path: "/client/poll.js", want: 200},
-		{path: "/client/none.js", want: 404},
-		{path: "/client/README.md", want: 404},
-	} {
-		t.Run(test.path, func(t *testing.T) {
-			resp, err := http.Get(url + test.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			policy := resp.Header.Get("Content-Security-Policy")
-			if resp.StatusCode != test.want || policy != "default-src 'self'; frame-ancestors 'none'" {
-				t.Errorf("GET %s: status %d, policy %q; want %d", test.path, resp.StatusCode, policy, test.want)
-			}
-		})
+	openSources(t)
+	output, err := exec.Command(program, "-help").CombinedOutput()
+	if err != nil {
+		t.Errorf("shortpoll -help: %v", err)
+	}
+	for _, want := range []string{`(default "localhost:3000")`, `(default "taskboard.db")`, `(default 5s)`} {
+		if !strings.Contains(string(output), want) {
+			t.Errorf("shortpoll -help printed\n%s\nwant %s", output, want)
+		}
+	}
+	for interval, want := range map[string]string{"1s": "1", "1h": "3600"} {
+		resp, err := http.Get(startServer(t, "-interval", interval) + "/boards/board-1/updates")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("X-Poll-Interval"); got != want {
+			t.Errorf("with -interval %s, X-Poll-Interval = %q, want %s", interval, got, want)
+		}
 	}
 }
 
-// TestStartErrors starts the program where it cannot run. It must say why in one line, with exit code 1, and leave the
-// file as it was.
+// TestStartErrors starts the program where it cannot run.
 func TestStartErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -308,54 +320,47 @@ func TestStartErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	execute("other.db", `CREATE TABLE tasks (id INTEGER PRIMARY KEY, name TEXT)`)
-	for _, name := range []string{"older.db", "readonly.db"} {
-		_, cmd := start(t, path(name))
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	}
+	_, cmd := start(t, path("older.db"))
+	stop(cmd)
 	execute("older.db", `UPDATE schema_checksum SET sha256 = 'the checksum of another schema.sql'`)
-	// The other user may use the folders, but not write the file.
-	for name, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, dir: 0o777, path("readonly.db"): 0o444} {
-		if err := os.Chmod(name, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, test := range []struct {
 		name, flag, value, want string
 	}{
-		{name: "port in use", flag: "-addr", value: listener.Addr().String(), want: "address already in use"},
+		{name: "port in use", flag: "-addr", value: listener.Addr().String(), want: "listen tcp 127.0.0.1:"},
 		{name: "no such folder", flag: "-db", value: path("none/x.db"), want: "unable to open database file"},
 		{name: "a folder", flag: "-db", value: dir, want: "unable to open database file"},
 		{name: "no database", flag: "-db", value: path("text.db"), want: "not a database"},
 		{name: "another program's", flag: "-db", value: path("other.db"), want: "name another file with -db"},
 		{name: "another schema.sql", flag: "-db", value: path("older.db"), want: "older.db: another schema.sql"},
-		{name: "read-only", flag: "-db", value: path("readonly.db"), want: "readonly database"},
 		{name: "interval too short", flag: "-interval", value: "0s", want: "whole seconds, from 1s to 1h"},
 		{name: "interval too long", flag: "-interval", value: "61m", want: "whole seconds, from 1s to 1h"},
 		{name: "interval with a fraction", flag: "-interval", value: "1500ms", want: "whole seconds"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before, _ := os.ReadFile(test.value)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
 			args := []string{"-addr", "localhost:0", "-db", path("new.db"), test.flag, test.value}
-			cmd := exec.CommandContext(ctx, program, args...)
-			if test.name == "read-only" && os.Getuid() == 0 { // root may write any file
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-			}
-			output, _ := cmd.CombinedOutput()
-			if code := cmd.ProcessState.ExitCode(); code != 1 {
-				t.Errorf("shortpoll %q: exit code %d, want 1", args, code)
-			}
-			if got := string(output); strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) {
-				t.Errorf("shortpoll %q printed %q, want one line with %q", args, got, test.want)
-			}
-			if after, _ := os.ReadFile(test.value); !bytes.Equal(after, before) {
-				t.Errorf("shortpoll %q changed the file", args)
-			}
+			checkStartError(t, exec.Command(program, args...), test.value, test.want)
 		})
 	}
 	if _, err := os.Stat(path("new.db")); !os.IsNotExist(err) {
 		t.Errorf("new.db is there (%v), although no start with it came as far as the database", err)
+	}
+}
+
+// checkStartError runs a program that cannot run. It must say why in one line, with exit code 1, and leave the file at
+// path, if there is one, as it was.
+func checkStartError(t *testing.T, cmd *exec.Cmd, path, want string) {
+	t.Helper()
+	before, _ := os.ReadFile(path)
+	stopWaiting := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer stopWaiting.Stop()
+	output, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("%q: exit code %d, want 1", cmd.Args, code)
+	}
+	if got := string(output); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+		t.Errorf("%q printed %q, want one line with %q", cmd.Args, got, want)
+	}
+	if after, _ := os.ReadFile(path); !bytes.Equal(after, before) {
+		t.Errorf("%q changed the file", cmd.Args)
 	}
 }
