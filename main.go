@@ -67,6 +67,7 @@ func run(addr, path string, interval time.Duration) (err error) {
 		return err
 	case <-ctx.Done():
 	}
-	stop()                                    // a second signal ends the program at once
-	return srv.Shutdown(context.Background()) // needs no deadline: each request has those above
+	stop() // a second signal ends the program at once
+	// This needs no deadline: the timeouts above end each request.
+	return srv.Shutdown(context.Background())
 }
