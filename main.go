@@ -66,8 +66,7 @@ func run(addr, path string, interval time.Duration) (err error) {
 	case err := <-serveErr:
 		return err
 	case <-ctx.Done():
+		stop() // a second signal ends the program at once
 	}
-	stop() // a second signal ends the program at once
-	// This needs no deadline: the timeouts above end each request.
-	return srv.Shutdown(context.Background())
+	return srv.Shutdown(context.Background()) // without a deadline: the timeouts above end each request
 }

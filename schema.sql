@@ -3,7 +3,6 @@
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
 -- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
 -- (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it looks earlier.)
---
 -- STRICT makes SQLite check types. WITHOUT ROWID makes the id the only key of a row. Without it, a row
 -- would also have a hidden number, and a REPLACE with that number would remove the row unseen.
 
@@ -80,13 +79,11 @@ END;
 -- refused below would remove a task from a board without such a row, so clients would show it for ever.
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
-
 CREATE TRIGGER task_move_guard BEFORE UPDATE OF id, list_id ON tasks
 WHEN NEW.id <> OLD.id
   OR (SELECT board_id FROM lists WHERE id = NEW.list_id)
      IS NOT (SELECT board_id FROM lists WHERE id = OLD.list_id)
 BEGIN SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead'); END;
-
 -- REPLACE removes a row that has the same id, without running task_delete_guard.
 CREATE TRIGGER task_replace_guard BEFORE INSERT ON tasks
 WHEN EXISTS (

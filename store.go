@@ -14,8 +14,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Errors that Store methods return when a client asks for what cannot be done. All others are the database's own, or
-// that of a context.
+// Errors that Store methods return when a client asks for what cannot be done. All others are the database's own.
 var (
 	ErrNoBoard    = errors.New("no such board")
 	ErrNoTask     = errors.New("no such task")
@@ -266,8 +265,7 @@ func (s *Store) Board(boardID string) (Board, error) {
 	if err != nil {
 		return Board{}, err
 	}
-	rows, err := s.reader.Query(`
-		SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`, boardID)
+	rows, err := s.reader.Query(`SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`, boardID)
 	if err != nil {
 		return Board{}, err
 	}
@@ -318,7 +316,8 @@ func (s *Store) DeleteTask(id string) (Task, error) {
 // write runs a statement that changes the task id, with args for ?1, ?2 and so on. It returns the task exactly as the
 // next poll will show it. So it reads the row again: SQL's RETURNING would give it as it was before it was stamped.
 func (s *Store) write(id, statement string, args ...any) (Task, error) {
-	// Only the wait for the one connection has this deadline. Once a write has its turn, SQLite's own timeout counts.
+	// This deadline is for the wait for the connection. After that, the busy timeout of SQLite counts, and the write is
+	// finished even if its client has gone.
 	waiting, cancel := context.WithTimeout(context.Background(), s.busyTimeout)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
@@ -326,9 +325,7 @@ func (s *Store) write(id, statement string, args ...any) (Task, error) {
 		return Task{}, err
 	}
 	defer conn.Close() // gives the connection to the next write
-	// From here on there is no context: a write that has begun is finished, also if its client has gone.
-	ctx := context.Background()
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := conn.BeginTx(context.Background(), nil)
 	if err != nil {
 		return Task{}, err
 	}
@@ -344,7 +341,7 @@ func (s *Store) write(id, statement string, args ...any) (Task, error) {
 		return Task{}, ErrNoTask
 	}
 	rows, err := tx.Query(selectTasks+`WHERE t.id = ?`, id)
-	tasks, err := scanTasks(ctx, rows, err)
+	tasks, err := scanTasks(context.Background(), rows, err)
 	if err != nil {
 		return Task{}, err
 	}
