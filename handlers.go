@@ -51,17 +51,15 @@ func routes(store *Store, pollInterval time.Duration) http.Handler {
 	mux.Handle("POST /tasks", handler(s.createTask))
 	mux.Handle("PATCH /tasks/{taskId}", handler(s.updateTask))
 	mux.Handle("DELETE /tasks/{taskId}", handler(s.deleteTask))
-	mux.Handle("GET /debug/vars", expvar.Handler())
+	mux.HandleFunc("GET /debug/vars", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-cache")
+		expvar.Handler().ServeHTTP(w, r)
+	})
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /client/{file...}", page)
 
-	revalidated := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Without this header, a cache keeps a response for as long as it likes. A handler may replace it.
-		w.Header().Set("Cache-Control", "no-cache")
-		mux.ServeHTTP(w, r)
-	})
-	// A page of another site may not write: its requests would come from the browser of somebody who may.
-	return http.NewCrossOriginProtection().Handler(revalidated)
+	// This refuses writes that a page of another site makes a visitor's browser send (cross-site request forgery).
+	return http.NewCrossOriginProtection().Handler(mux)
 }
 
 // handler writes a response, or returns the error that ServeHTTP writes as the response.
@@ -69,7 +67,10 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h(w, r)
-	if err != nil && !errors.Is(err, context.Canceled) { // if it is, the client has gone
+	if errors.Is(err, context.Canceled) { // the client has gone
+		panic(http.ErrAbortHandler) // closes the connection; returning would send an empty response with 200
+	}
+	if err != nil {
 		writeError(w, r, err)
 	}
 }
@@ -102,11 +103,12 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, ErrConstraint):
 		status = http.StatusBadRequest
 		message = "list_id must name a list of the task's board, and position must be a whole number from 0"
+		slog.Info(message, "error", err) // says which rule of schema.sql refused
 	case isBusy(err):
 		status, message = http.StatusServiceUnavailable, "the database is busy; try again"
 		w.Header().Set("Retry-After", "1")
 	}
-	if status >= http.StatusInternalServerError || errors.Is(err, ErrConstraint) {
+	if status >= http.StatusInternalServerError {
 		slog.Error(message, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	if r.Pattern == pollRoute {
@@ -133,6 +135,7 @@ type response struct {
 // writeData writes the data that a Store method returned, or returns the error that it returned.
 func writeData(w http.ResponseWriter, status int, data any, err error) error {
 	if err == nil {
+		w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
 		writeJSON(w, status, response{Data: data})
 	}
 	return err
@@ -207,7 +210,7 @@ func parseSince(rawQuery string) (string, error) {
 }
 
 // matchesETag reports whether an If-None-Match header names etag or is *. As RFC 9110, section 13.1.2, wants it, the
-// comparison leaves out W/. Each ETag stands in quotes and has none inside, so "a" is not found in "ba".
+// comparison leaves out W/. It searches for the ETag with its quotes, so it cannot find a part of another one.
 func matchesETag(ifNoneMatch []string, etag string) bool {
 	tags := strings.Join(ifNoneMatch, ", ")
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
@@ -298,5 +301,6 @@ func page(w http.ResponseWriter, r *http.Request) {
 	// Nothing from another site, and no place in a frame, where another site could steal clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once
 	http.ServeFileFS(w, r, clientFiles, "client/"+cmp.Or(r.PathValue("file"), "index.html"))
 }

@@ -3,8 +3,7 @@
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
 -- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
 -- (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it looks earlier.)
--- STRICT makes SQLite check types. WITHOUT ROWID makes the id the only key of a row. Without it, a row
--- would also have a hidden number, and a REPLACE with that number would remove the row unseen.
+-- STRICT makes SQLite check types. WITHOUT ROWID makes the id the only key of a row.
 
 CREATE TABLE boards (
   id         TEXT PRIMARY KEY,
@@ -34,8 +33,7 @@ CREATE TABLE tasks (
               CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
   updated_at  TEXT NOT NULL DEFAULT '', -- task_updated writes over whatever is here
   -- A deleted task stays as a row with this instant. So a delete is a change like any other.
-  deleted_at  TEXT
-              CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
+  deleted_at  TEXT CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE schema_checksum (sha256 TEXT NOT NULL) STRICT; -- that of this file; see createSchema
@@ -55,8 +53,8 @@ CREATE INDEX tasks_changed ON tasks (list_id, updated_at);
 -- after the change.
 CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN
   -- The board's instant moves to now, or past its old value if that is later. So no change has an
-  -- instant that a client has already, even when the clock steps back. Of the old value plus 0.001,
-  -- SQLite 3.37 to 3.39 give back the old value for one instant in a hundred, so it is plus 0.002.
+  -- instant that a client has already, even when the clock steps back. (Adding 0.001 is not enough:
+  -- SQLite before 3.40, which an older shell has, rounds it away for one instant in a hundred.)
   UPDATE boards SET updated_at = max(
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.002 seconds'))
@@ -76,7 +74,7 @@ CREATE TRIGGER task_inserted AFTER INSERT ON tasks BEGIN
 END;
 
 -- Guards. A client removes a task from its view only when it receives a row with deleted_at. The statements
--- refused below would remove a task from a board without such a row, so clients would show it for ever.
+-- refused below would take a task from a board without such a row, so clients would go on showing it.
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
 CREATE TRIGGER task_move_guard BEFORE UPDATE OF id, list_id ON tasks
@@ -84,7 +82,8 @@ WHEN NEW.id <> OLD.id
   OR (SELECT board_id FROM lists WHERE id = NEW.list_id)
      IS NOT (SELECT board_id FROM lists WHERE id = OLD.list_id)
 BEGIN SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead'); END;
--- REPLACE removes a row that has the same id, without running task_delete_guard.
+-- REPLACE removes a row that has the same key, without running task_delete_guard. (The hidden key of a table
+-- without WITHOUT ROWID would be a second way to do that.)
 CREATE TRIGGER task_replace_guard BEFORE INSERT ON tasks
 WHEN EXISTS (
   SELECT 1 FROM tasks t JOIN lists l ON t.list_id = l.id
@@ -95,13 +94,11 @@ BEGIN SELECT RAISE(ABORT, 'a task keeps its board: set deleted_at and insert a n
 INSERT INTO boards (id, name) VALUES ('board-1', 'Demo board');
 
 INSERT INTO lists (id, board_id, name, position) VALUES
-  ('list-1', 'board-1', 'To do', 0),
-  ('list-2', 'board-1', 'In progress', 1),
-  ('list-3', 'board-1', 'Done', 2);
+  ('list-1', 'board-1', 'To do', 0), ('list-2', 'board-1', 'In progress', 1), ('list-3', 'board-1', 'Done', 2);
 
 INSERT INTO tasks (id, list_id, title, position) VALUES
   ('task-1', 'list-1', 'Have somebody change something', 0),
   ('task-2', 'list-1', 'Open this board in a second window', 1),
-  ('task-3', 'list-1', 'Poll every 30 seconds', 2),
+  ('task-3', 'list-1', 'Try polling every 30 seconds', 2),
   ('task-4', 'list-2', 'Watch polls that bring nothing', 0),
   ('task-5', 'list-3', 'Start the server', 0);

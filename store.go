@@ -14,7 +14,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Errors that Store methods return when a client asks for what cannot be done. All others are the database's own.
+// Errors that Store methods return when a client asks for what cannot be done.
 var (
 	ErrNoBoard    = errors.New("no such board")
 	ErrNoTask     = errors.New("no such task")
@@ -184,8 +184,9 @@ func isBusy(err error) bool {
 	return ok && sqliteErr.Code == sqlite3.ErrBusy || errors.Is(err, context.DeadlineExceeded)
 }
 
-// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. It takes no context, because
-// it is over in microseconds.
+// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. It becomes visible together
+// with that change. The server's clock does not: it can be later than the stamp of a change that is not yet committed.
+// Timestamp takes no context, because its query is over in microseconds.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestamp.QueryRow(boardID).Scan(&timestamp)
@@ -203,15 +204,14 @@ FROM tasks t `
 
 // (SELECT ?) is the same value as ?. When SQLite plans l.board_id = ?, it looks at the value, and it plans again when
 // the value has changed. The driver clears all values after each use. So SQLite would plan at every poll, which takes
-// longer than reading the rows. SQLite cannot look into (SELECT ?), so it keeps its first plan. It looks only at values
-// that are compared with =, so the > ? below can stay as it is.
+// longer than reading the rows. SQLite cannot look into (SELECT ?), so it keeps its first plan. It does not look at the
+// value of > ? when it plans, so the one below can stay as it is.
 const boardTasksQuery = selectTasks + `
 JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
 ORDER BY l.position, l.id, t.position, t.id`
 
-// BoardTasks returns the living tasks of a board, ordered by list position, then task position, then id. It stops with
-// the error of ctx when ctx is done.
+// BoardTasks returns the living tasks of a board, by list position, task position and id. About ctx, see scanTasks.
 func (s *Store) BoardTasks(ctx context.Context, boardID string) ([]Task, error) {
 	rows, err := s.boardTasks.Query(boardID)
 	return scanTasks(ctx, rows, err)
@@ -222,8 +222,7 @@ JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
-// ChangedTasks returns the tasks of a board that changed after since, deleted ones too, ordered by updated_at. It stops
-// with the error of ctx when ctx is done.
+// ChangedTasks returns the tasks that changed after since, deleted ones too, by updated_at. About ctx, see scanTasks.
 func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task, error) {
 	rows, err := s.changedTasks.Query(boardID, since)
 	return scanTasks(ctx, rows, err)
@@ -231,9 +230,9 @@ func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task
 
 // scanTasks reads the rows of a selectTasks query. The slice is never nil, because JSON shows nil as null.
 //
-// It looks at ctx itself, between the rows. Given to QueryContext, ctx would cost 11 to 17 % of the CPU time of a small
-// poll, because database/sql starts a goroutine to watch it. SQLite has each next row at once. A database across a
-// network may not, so there ctx belongs in the query.
+// Before each row, it looks at ctx, and returns the error of ctx if the client has gone. Given to QueryContext, ctx would
+// cost 11 to 17 % of the CPU time of a small poll, because database/sql starts a goroutine to watch it. A query across a
+// network can wait for long, so there ctx belongs in the query.
 func scanTasks(ctx context.Context, rows *sql.Rows, err error) ([]Task, error) {
 	if err != nil {
 		return nil, err
@@ -280,7 +279,7 @@ func (s *Store) Board(boardID string) (Board, error) {
 	return board, rows.Err()
 }
 
-// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list.
+// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list or no position left.
 func (s *Store) CreateTask(n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(id, `
@@ -313,11 +312,11 @@ func (s *Store) DeleteTask(id string) (Task, error) {
 		WHERE id = ?1 AND deleted_at IS NULL`, id)
 }
 
-// write runs a statement that changes the task id, with args for ?1, ?2 and so on. It returns the task exactly as the
-// next poll will show it. So it reads the row again: SQL's RETURNING would give it as it was before it was stamped.
+// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on. It returns the task exactly
+// as the next poll will show it. So it reads the row again: RETURNING would give it as it was before it was stamped.
 func (s *Store) write(id, statement string, args ...any) (Task, error) {
-	// This deadline is for the wait for the connection. After that, the busy timeout of SQLite counts, and the write is
-	// finished even if its client has gone.
+	// A write waits twice: here for the writes before it, and in BeginTx, where SQLite has a timeout of its own, for other
+	// processes. A client that leaves ends neither wait.
 	waiting, cancel := context.WithTimeout(context.Background(), s.busyTimeout)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
