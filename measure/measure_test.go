@@ -80,7 +80,7 @@ func compare(responsePath, dbPath string) error {
 	}
 	query := func() error { return nil }
 	if dbPath != "" {
-		db, err := sql.Open("sqlite3", dbPath+"?_query_only=on")
+		db, err := sql.Open("sqlite3", dbPath)
 		if err != nil {
 			return err
 		}
