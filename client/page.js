@@ -354,7 +354,7 @@ function reason(/** @type {Poll} */ { error, status }) {
 function showState() {
   const { nextAt, underWay } = users[0].state();
   const waiting = underWay ? Math.floor((performance.now() - underWay.startTime) / 1000) : 0;
-  const seconds = Math.max(0, Math.ceil((nextAt - Date.now()) / 1000));
+  const seconds = Math.max(0, Math.ceil((nextAt - performance.now()) / 1000));
   const back = `This page was hidden for ${hiddenFor} s. A hidden page does not poll.`;
   meter.put("status", paused ? "Paused: no change arrives."
     : waiting > 0 ? "Waiting for a response …"
