@@ -80,9 +80,8 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   // The response has what was committed before the request was sent. A change has its stamp a moment earlier than that.
   const sent = at - (performance.now() - poll.startTime) - (kind === "first" ? 0 : 1000);
   if (!poll.error) hasUntil[user] = Math.max(hasUntil[user] ?? 0, sent, newest);
-  if (user > 0) return;
-  addRequest(poll, at);
-  show();
+  if (user === 0) addRequest(poll, at);
+  if (user === 0 && news.length > 0) show();
 }
 
 /** Shades the time in which the page is hidden or paused. */
@@ -197,7 +196,7 @@ new PerformanceObserver((list) => {
 
 /** Adds to the requests how many bytes the browser reports, before or after poll.js tells of the poll. */
 function addBytes() {
-  for (const { url, startTime, row } of requests) {
+  for (const { url, startTime, row } of requests.filter(({ row }) => row.cells[3].textContent === "")) {
     // The same URL is asked for by many. The instants at which they did so tell them apart.
     const entry = entries.find((entry) => entry.name === url && Math.abs(entry.startTime - startTime) < 10);
     if (entry) row.cells[3].textContent = amount(entry.transferSize);
@@ -252,10 +251,12 @@ function drawPicture() {
 /** Draws the axis, the rows' names, and the time in which the page was hidden or paused. */
 function drawTime(/** @type {any} */ { pen, width, height, rowHeight, now, x, y, use, write },
   /** @type {string} */ colour) {
+  if (idleTimes.length > 0) use("idle");
+  pen.globalAlpha = 0.15;
   for (const { from, to } of idleTimes) {
-    use("idle");
     pen.fillRect(x(from), top, x(Math.min(to, now)) - x(from), height - top - bottom);
   }
+  pen.globalAlpha = 1;
   pen.fillStyle = colour;
   for (const user of users.keys()) {
     if (rowHeight > 12 || user === 0 || user === users.length - 1) pen.fillText(`user ${user + 1}`, 2, y(user));
@@ -283,25 +284,18 @@ function drawWaits(/** @type {any} */ { pen, rowHeight, now, x, y, use }) {
 /** Draws a mark for each poll. */
 function drawPolls(/** @type {any} */ { pen, rowHeight, x, y, use }) {
   const size = Math.max(2, Math.min(5, rowHeight / 2 - 1));
-  const circle = (/** @type {number} */ x, /** @type {number} */ y) => {
-    pen.moveTo(x + size, y);
-    pen.arc(x, y, size, 0, 7);
-  };
-  const shapes = {
-    nothing: circle,
-    first: (/** @type {number} */ x, /** @type {number} */ y) => pen.rect(x - size, y - size, 2 * size, 2 * size),
-    failed: (/** @type {number} */ x, /** @type {number} */ y) => pen.fillText("×", x - 4, y),
-    changes: circle,
-  };
-  for (const [kind, shape] of Object.entries(shapes)) {
+  for (const kind of ["nothing", "first", "failed", "changes"]) {
     const polls = users.flatMap((marks, user) =>
       marks.filter((mark) => mark.kind === kind).map(({ at }) => ({ user, at })));
-    if (polls.length === 0) continue;
-    use(kind);
-    pen.beginPath();
-    for (const { user, at } of polls) shape(x(at), y(user));
-    if (kind === "first" || kind === "changes") pen.fill();
-    else pen.stroke();
+    if (polls.length > 0) use(kind);
+    for (const { user, at } of polls) {
+      pen.beginPath();
+      if (kind === "failed") pen.fillText("×", x(at) - 4, y(user));
+      else if (kind === "first") pen.fillRect(x(at) - size, y(user) - size, 2 * size, 2 * size);
+      else pen.arc(x(at), y(user), size, 0, 7);
+      if (kind === "nothing") pen.stroke();
+      else pen.fill();
+    }
   }
 }
 

@@ -25,18 +25,16 @@ async function show(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
   if (source === "board") {
     loads++;
     tasks.clear();
-    byId("news").textContent = loads === 1 ? "No change has arrived yet."
-      : "The server was started anew, so the board was loaded anew.";
+    if (loads > 1) byId("news").textContent = "The server was started anew, so the board was loaded anew.";
   }
   rememberPlaces();
-  for (const task of rows) {
-    if (task.deleted_at) tasks.delete(task.id);
-    else tasks.set(task.id, task);
-  }
+  const live = rows.filter((task) => !task.deleted_at);
+  for (const { id } of rows) tasks.delete(id);
+  for (const task of live) tasks.set(task.id, task);
   for (const [id, card] of cards) {
     if (!tasks.has(id)) removeCard(id, card, source);
   }
-  rows.filter((task) => !task.deleted_at).forEach(showTask);
+  live.forEach(showTask);
   for (const section of board.children) {
     const inList = [...tasks.values()].filter((task) => task.list_id === section.dataset.id);
     inList.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
@@ -85,17 +83,17 @@ const light = [0, 0.6].map((offset) => ({ offset, background: "var(--lit)", outl
 /** Draws a task, or draws it anew. */
 function showTask(/** @type {Task} */ task) {
   const card = cards.get(task.id) ?? newCard(task.id);
-  const section = /** @type {Element} */ (listElement(task.list_id));
+  const section = /** @type {any} */ (listElement(task.list_id));
   card.querySelector(".title").textContent = task.title;
   card.querySelector(".description").textContent = task.description;
   card.querySelector("input").ariaLabel = `New title of “${task.title}”`;
   label(card.querySelector(".edit"), `Rename “${task.title}”`);
   label(card.querySelector(".delete"), `Delete “${task.title}”`);
   for (const side of ["left", "right"]) {
-    const list = /** @type {any} */ (section)[side === "left" ? "previousElementSibling" : "nextElementSibling"];
+    const list = side === "left" ? section.previousElementSibling : section.nextElementSibling;
     const button = card.querySelector(`.${side}`);
-    const name = list?.querySelector("h2")?.textContent;
-    label(button, list ? `Move “${task.title}” to ${name}` : `There is no list to the ${side}`);
+    const to = list?.querySelector("h2").textContent;
+    label(button, list ? `Move “${task.title}” to ${to}` : `There is no list to the ${side}`);
     button.disabled = !list;
     button.onclick = () => write(card, "PATCH", taskURL(task.id), { list_id: list.dataset.id });
   }
@@ -159,7 +157,7 @@ function announce(/** @type {Task[]} */ news) {
   const task = news.at(-1);
   if (!task) return;
   const ms = meter.age(task);
-  const justThen = ms < 300 ? ": a poll came just then" : "";
+  const justThen = ms < 300 ? ": your poll came just then" : "";
   const later = ` reached you ${(ms / 1000).toFixed(1)} s after it was made${justThen}.`;
   const what = task.deleted_at ? "The deletion of " : tasks.has(task.id) ? "The change of " : "";
   if (news.length === 1) say(byId("news"), what, task.title, later);
@@ -182,12 +180,11 @@ function rememberPlaces() {
 }
 
 board.addEventListener("click", (/** @type {any} */ event) => {
-  const { target, detail, clientX: x, clientY: y } = event;
-  const hit = target.closest(".task");
-  const aimedAt = places.map((boxes) =>
-    boxes.find(({ box }) => box.left <= x && x < box.right && box.top <= y && y < box.bottom)?.card);
-  // A click by a key has detail 0. It hits what has the focus.
-  if (hit && detail > 0 && aimedAt.some((card) => card !== hit)) event.stopPropagation();
+  const { clientX: x, clientY: y } = event;
+  const isHere = (/** @type {DOMRect} */ box) => box.left <= x && x < box.right && box.top <= y && y < box.bottom;
+  const hit = event.target.closest(".task");
+  const isOther = places.some((boxes) => boxes.find(({ box }) => isHere(box))?.card !== hit);
+  if (hit && isOther && event.detail > 0) event.stopPropagation(); // a key, with detail 0, hits what has the focus
 }, true);
 
 // --- Writes ------------------------------------------------------------------------------------------------
@@ -199,12 +196,8 @@ const writes = /** @type {Map<Element | null, Promise<Task>>} */ (new Map());
 
 /** Sends a request and returns its data. Its errors say what the server says, or which status it responded with. */
 async function request(/** @type {string} */ method, /** @type {string} */ url, body = /** @type {any} */ (undefined)) {
-  const response = await fetch(url, {
-    method,
-    headers: body && { "Content-Type": "application/json" },
-    body: body && JSON.stringify(body),
-    signal: AbortSignal.timeout(20_000),
-  });
+  const response = await fetch(url, { method, signal: AbortSignal.timeout(20_000),
+    headers: body && { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
   const { data, error } = await response.json().catch(() => ({})); // a proxy's error may be HTML
   const { status } = response;
   if (data) return data;
@@ -250,15 +243,14 @@ function addTask(/** @type {any} */ event) {
 
 async function saveCard(/** @type {any} */ event, /** @type {any} */ card) {
   event.preventDefault();
-  const { title } = event.target;
-  const { form, value } = title;
-  const body = { title: value.trim() };
+  const form = event.target;
+  const typed = form.title.value, title = typed.trim();
   const list_id = card.closest(".list").dataset.id;
-  const saved = card.matches(".gone") ? await write(card, "POST", "/tasks", { ...body, list_id })
-    : value === form.dataset.from || await write(card, "PATCH", taskURL(card.dataset.id), body);
+  const saved = card.matches(".gone") ? await write(card, "POST", "/tasks", { list_id, title })
+    : typed === form.dataset.from || await write(card, "PATCH", taskURL(card.dataset.id), { title });
   if (!saved) return;
-  if (title.value === value) return edit(card, false);
-  form.dataset.from = body.title; // and more was typed meanwhile
+  if (form.title.value === typed) return edit(card, false);
+  form.dataset.from = title; // and more was typed meanwhile
   form.querySelector(".note").replaceChildren();
 }
 
@@ -333,7 +325,7 @@ function showState() {
   const { nextAt, underWay } = users[0].state();
   const inSeconds = (/** @type {number} */ ms) => `${Math.max(0, Math.round(ms / 1000))} s`;
   const waiting = underWay ? performance.now() - underWay.startTime : 0;
-  const { from, to } = meter.idleTimes.at(-1) ?? { from: 0, to: 0 };
+  const { from, to } = meter.idleTimes.findLast((time) => time.to < Infinity) ?? { from: 0, to: 0 };
   meter.put("status", paused ? "Paused: no change arrives."
     : failure ? `${failure}.`
     : loads === 0 ? "Loading the board …"
@@ -349,8 +341,7 @@ const seconds = () => Number(byId("seconds").value);
 
 /** Spreads the users over the interval. */
 const offset = (/** @type {number} */ user) => 1000 * seconds() * user / users.length;
-const spread = () =>
-  users.forEach((user, number) => user.every(secondsTouched ? seconds() : 0, offset(number)));
+const spread = () => users.forEach((user, i) => user.every(secondsTouched ? seconds() : 0, offset(i)));
 
 function showKnobs() {
   const { advised } = users[0].state();
