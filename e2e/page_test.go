@@ -219,6 +219,7 @@ func TestWhoseNews(t *testing.T) {
 	}))
 	b.press(".list:nth-child(1) .add input", "Mine"+enterKey)
 	b.wait(`meter.changes.size === 1 && [...meter.changes.values()][0].waits.length === 9`)
+	b.waitForText("#times", "waiting for a response for [1-9] s$") // user 1, until the write has its response
 	release()
 	b.waitForLists(edit(demoTasks, demoTitle(3), demoTitle(3)+", Mine"))
 
@@ -231,6 +232,7 @@ func TestWhoseNews(t *testing.T) {
 	}
 	b.run("window.since = Date.now()")
 	b.wait("meter.users.every((marks) => marks.filter((mark) => mark.at > since).length >= 2)")
+	b.wait("[...meter.changes.values()].at(-1).waits.length === 9")
 	b.check(`meter.users.slice(1).every((marks) => marks.some((mark) => mark.made))`, "the waits of the others")
 	b.check(`meter.users[0].some((mark) => mark.kind === "changes") && !meter.users[0].some((mark) => mark.made)`,
 		"a poll of user 1 that brings what user 1 wrote, without a wait")
@@ -238,6 +240,11 @@ func TestWhoseNews(t *testing.T) {
 	b.check(`![...document.querySelectorAll(".task")].some((card) => card.getAnimations().length > 0)`, "what is lit")
 	b.wait(`document.querySelector("#delay").textContent.endsWith(" at most")`) // nobody waits any more
 	b.wait(`[...document.querySelectorAll("#requests tr")].some((row) => row.textContent.endsWith("no news to user 1"))`)
+
+	b.set("#seconds", 60) // so that the other users wait
+	b.waitForText("#times", `next in [2-9]\d s$`)
+	b.press(".list:nth-child(1) .add input", "Mine, too"+enterKey)
+	b.waitForText("#delay", `^– \(0 of 9 so far\)$`)
 }
 
 // TestSomebody has another client change something, by the button. It is news to all users, user 1 among them.
@@ -716,10 +723,20 @@ func TestKnobs(t *testing.T) {
 	b.run(`window.polls = [];
 		const isPoll = ({ name }) => name.includes("/updates");
 		new PerformanceObserver((list) => polls.push(...list.getEntries().filter(isPoll))).observe({ type: "resource" })`)
-	b.press("#seconds", strings.Repeat(leftKey, 8))
-	b.check(`document.querySelector("#seconds").value === "52"`, "the knob")
+	b.press("#seconds", leftKey)
+	b.check(`document.querySelector("#seconds").value === "59"`, "the knob")
 	b.wait(`polls.length > 0`)
-	b.check(`polls.length === 1`, "polls after eight arrow keys")
+	b.run(`polls.length = 0;
+		return (async () => { // an arrow key that is held
+			const slider = document.querySelector("#seconds");
+			for (let i = 0; i < 8; i++) {
+				slider.value--;
+				slider.dispatchEvent(new Event("input", { bubbles: true }));
+				await new Promise((done) => setTimeout(done, 50));
+			}
+		})()`)
+	b.wait(`polls.length > 0`)
+	b.check(`polls.length < 5`, "polls after eight moves of the knob")
 
 	b.click("#pause")
 	b.waitForText("#rate", "^0 requests a minute$")
