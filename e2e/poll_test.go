@@ -117,8 +117,8 @@ func TestPollJS(t *testing.T) {
 				io.WriteString(w, nothing)
 			},
 			script: `const { setTimeout } = window; window.setTimeout = (f, ms) => setTimeout(f, ms / 20);`,
-			until: `polls.length === 1 && polls[0].error?.name === "TimeoutError"`,
-			want:  []string{""},
+			until:  `polls.length === 1 && polls[0].error?.name === "TimeoutError"`,
+			want:   []string{""},
 		}, {
 			name: "jitter",
 			respond: func(w http.ResponseWriter, n int) {
