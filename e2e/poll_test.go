@@ -200,13 +200,14 @@ func TestPollJS(t *testing.T) {
 		}, {
 			name:    "timestamp before since",
 			respond: tagged(`"B"`, `"A"`),
-			until:   `polls.length === 4 && polls.map((poll) => poll.restarted).join() === "false,true,false,false"`,
-			want:    []string{"", `since=B "B"`, "", `since=A "A"`},
+			until: `polls.length === 4 && polls.map((poll) => poll.restarted).join() === "false,true,false,false" &&
+				polls[2].tasks.length === 1`,
+			want: []string{"", `since=B "B"`, "", `since=A "A"`},
 		}, {
 			// Each poll comes to another server. They must not end in a loop without a wait.
 			name:    "two servers behind one address",
 			respond: started(text(nothing), "1", "2", "1", "2", "1"),
-			until:   "polls.length === 5",
+			until:   "polls.length === 5 && calls === 3",
 			atLeast: 1500 * time.Millisecond, // two waits
 			want:    []string{"", "since=A", "", "since=A", ""},
 		},
@@ -230,6 +231,11 @@ func TestPollJS(t *testing.T) {
 			until:   "polls.length === 1 && polls[0].next > 3_500_000 && performance.now() > began + 1500",
 			want:    []string{""},
 		}, {
+			name:    "tiny interval",
+			respond: every("0.001", text(nothing)),
+			until:   "polls.length === 1 && polls[0].next > 500",
+			want:    []string{""},
+		}, {
 			name:    "many failures",
 			respond: text("<html>"),
 			script:  "const wait = setTimeout; window.setTimeout = (f, ms) => wait(f, ms / 100)",
@@ -245,8 +251,8 @@ func TestPollJS(t *testing.T) {
 		}, {
 			name:    "Retry-After",
 			respond: retryAfter("4"),
-			script: `await first; poller.pollNow(); dispatchEvent(new Event("online")); poller.every(1);
-				poller.pause(); poller.resume(); document.dispatchEvent(new Event("visibilitychange"))`,
+			script: `await first; poller.pollNow(); dispatchEvent(new Event("online")); poller.pause(); poller.resume();
+				document.dispatchEvent(new Event("visibilitychange")); poller.every(1)`,
 			until:   "polls.length === 2",
 			atLeast: 4 * time.Second,
 			want:    []string{"", ""},
@@ -291,6 +297,18 @@ func TestPollJS(t *testing.T) {
 				await next(1); poller.resume(); await next(1); poller.pause(); poller.resume()`,
 			until: "polls.length === 1 && !polls[0].error",
 			want:  []string{"", "", "", "", ""},
+		}, {
+			// The end of the first poll must not take the place of the second.
+			name: "wanted now while onChange is slow",
+			respond: every("60", func(w http.ResponseWriter, r *http.Request, n int) {
+				if n == 2 {
+					<-time.After(time.Second)
+				}
+				io.WriteString(w, oneTask)
+			}),
+			script: "onChange = () => { onChange = null; poller.pollNow(); return next(2); }",
+			until:  "polls.length === 2 && calls === 2",
+			want:   []string{"", ""},
 		}, {
 			name:    "the server hangs",
 			respond: hang(1),
@@ -372,7 +390,7 @@ func TestPollJS(t *testing.T) {
 					const first = new Promise((resolve) => { ended = resolve; });
 					const poller = startPolling(%q, () => {
 						calls++;
-						onChange?.();
+						return onChange?.();
 					}, (poll) => {
 						polls.push({ ...poll, next: poller.state().nextAt - performance.now() });
 						if (until()) poller.pause();
