@@ -4,7 +4,7 @@ let since = "", serverStart = ""; // from the last response that was used
 let lists = new Array(), tasks = new Map(); // the tasks by id, also those that were deleted
 
 async function poll() {
-  const response = await fetch("/boards/board-1/updates" + (since && `?since=${encodeURIComponent(since)}`));
+  const response = await fetch("/boards/board-1/updates" + (since ? `?since=${encodeURIComponent(since)}` : ""));
   if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
   const { data, timestamp } = await response.json();
   const start = response.headers.get("X-Server-Start") ?? "";
