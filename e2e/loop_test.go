@@ -114,8 +114,10 @@ func TestLoopRestart(t *testing.T) {
 					w.Write(rec.Body.Bytes())
 				}))
 			} else {
-				send(t, "PATCH", other+"/tasks/task-4", `{"title":"Newest"}`)
-				lists[1] = "Newest"
+				for i := range 5 {
+					send(t, "DELETE", fmt.Sprintf("%s/tasks/task-%d", other, i+1), "")
+				}
+				lists = []string{"", "", ""}
 			}
 			p.target.Store(other)
 			b.loopShows(lists...)
@@ -201,6 +203,7 @@ func TestLoopFailure(t *testing.T) {
 			b.wait("errors.length > 0")
 			p.works()
 			b.loopShows(lists[0], "Renamed", lists[2])
+			b.check(`polls.filter((url) => !url.includes("since")).length === 1`, "the polls for the whole board")
 		})
 	}
 }
