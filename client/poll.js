@@ -13,16 +13,16 @@
 //   Without this header, rows that the server no longer has stay in view (ghosts).
 // - ETag is another one after each change. It is sent back as If-None-Match, and 304 says that nothing changed.
 //   Without this header, an empty list says so. X-Poll-Interval advises an interval in seconds. Without it, that is 5.
-// Faults of loop.js that are mended, in apply: it takes an older row for news, and a row without id for a row; in poll:
-// it waits for a server that hangs, and for equal polls of other tabs, in the browser's cache; in schedule: it asks a
-// failing server as often as ever, in step with other clients, and cannot be paused.
+// These faults of loop.js are mended here. In apply: it shows a row that is older than the one at hand. In poll: it
+// waits as long as a server hangs, and behind equal polls, since the browser's cache lets them in one after the other.
+// In schedule: it asks a failing server as often as ever, in step with all other clients, and cannot be paused.
 
 /**
  * @typedef {{id: string, list_id: string, title: string, description: string, position: number,
  *   created_at: string, updated_at: string, deleted_at?: string}} Task a task; with deleted_at it was deleted
  * @typedef {"board" | "poll" | "write"} Source a poll for the whole board, one for changes, or the response to a write
  * @typedef {{url: string, startTime: number, source: Source, status: number, rows: number, tasks: Task[],
- *   restarted?: boolean, error?: Error}} Poll how many rows came; those that were news; whether all were thrown away
+ *   restarted?: boolean, error?: Error}} Poll rows: how many came; tasks: the news; restarted: they were thrown away
  */
 /**
  * @param {string} url what to poll while the page is visible
@@ -94,7 +94,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
     abort.abort();
     underWay = null;
     const now = performance.now();
-    nextAt = Math.min(Math.max(now + waitMs, notBefore), now + 3_600_000); // setTimeout fires at once after 2**31 ms
+    nextAt = Math.min(Math.max(now + waitMs, notBefore), now + 3_600_000); // from 2**31 ms on, setTimeout fires at once
     if (!paused && !document.hidden) timer = setTimeout(poll, nextAt - now);
   }
 
@@ -108,7 +108,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   }
   setPaused(false, 0);
   return {
-    apply, pollNow, // apply is for the response to a write, as "write", which never moves the cursor
+    apply, pollNow, // apply(rows, "write") is for the response to a write, and never moves the cursor
     pause: () => setPaused(true, 0),
     resume: (waitMs = 0) => setPaused(false, waitMs),
     every(/** @type {number} */ seconds, waitMs = 1000 * (seconds || advised)) { // 0 seconds: as the server advises
