@@ -2,30 +2,27 @@
 // What polling brings and costs: the figures, the picture and the requests. The page tells the meter of each poll.
 
 /**
- * What a poll brought one user. With made, the instant of the oldest change that the poll brought.
+ * A poll of a user, and what it brought. With made, the instant of the oldest change that the user had waited for.
  * @typedef {{at: number, kind: "nothing" | "changes" | "first" | "failed", made?: number}} Mark
- * A change by another client: when it was made, and how long each user whom it has reached waited for it.
- * @typedef {{at: number, what: string, waits: number[]}} Change
- * A request of the first user. The browser tells later how many bytes the response had, and whether it was a 304.
- * @typedef {{at: number, url: string, startTime: number, status: number, bytes?: number, brought: string}} Request
+ * A change: which one, when and what, and how long each user whom it has reached waited for it.
+ * @typedef {{key: string, at: number, what: string, waits: number[]}} Change
  * @typedef {import("./poll.js").Poll} Poll
  * @typedef {import("./poll.js").Task} Task
  */
 
 // The data behind all that is shown. Instants and times are in milliseconds, the instants as from Date.now().
-export const users = /** @type {Mark[][]} */ ([[]]);
+export const users = /** @type {Mark[][]} */ ([]);
 export const changes = /** @type {Map<string, Change>} */ (new Map()); // by task and updated_at
-export const requests = /** @type {Request[]} */ ([]); // the newest first
 export const idleTimes = /** @type {{from: number, to: number}[]} */ ([]); // the page was hidden or paused
 export const counts = { nothing: 0, changes: 0, first: 0, failed: 0, bytes: 0 };
+const hasUntil = /** @type {number[]} */ ([]); // of each user: all that was changed until then has reached the user
+const own = /** @type {Set<string>} */ (new Set()); // the keys of what the first user wrote
 
-const requestsShown = 6;
-const shortestSpan = 60_000, intervalsShown = 4;
-let intervalMs = 0;
+let startedAt = Date.now(), intervalMs = 0;
 
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const inSeconds = (/** @type {number} */ ms) => `${(ms / 1000).toFixed(1)} s`;
-const amount = (/** @type {number} */ n) => n.toLocaleString("en", { maximumFractionDigits: 1 });
+export const amount = (/** @type {number} */ n) => n.toLocaleString("en", { maximumFractionDigits: 1 });
 export const plural = (/** @type {number} */ n, /** @type {string} */ noun) =>
   `${amount(n)} ${noun}${n === 1 ? "" : "s"}`;
 export const clock = (/** @type {number} */ at) => new Date(at).toLocaleTimeString("en-GB");
@@ -34,62 +31,72 @@ export const clock = (/** @type {number} */ at) => new Date(at).toLocaleTimeStri
 
 /** Says how many users there are and how often they poll. */
 export function setUp(/** @type {number} */ userCount, /** @type {number} */ seconds) {
-  users.length = Math.min(users.length, userCount);
+  users.length = hasUntil.length = Math.min(users.length, userCount);
   while (users.length < userCount) users.push([]);
   intervalMs = 1000 * seconds;
 }
 
-const own = /** @type {Map<string, string>} */ (new Map()); // the updated_at that this page's last write gave a task
+const key = (/** @type {Task} */ task) => `${task.id} ${task.updated_at}`;
 
-/** Remembers what this page wrote: it is no news to any of its users. */
-export function wrote(/** @type {Task} */ task) {
-  own.set(task.id, task.updated_at);
+/** Remembers a change, from the response to the write that made it, or from the first poll that brought it. */
+export function made(/** @type {Task} */ task) {
+  const { title, created_at, updated_at, deleted_at } = task;
+  const isNew = Date.parse(updated_at) - Date.parse(created_at) < 100;
+  const change = changes.get(key(task)) ?? { key: key(task), at: Date.parse(updated_at), waits: [],
+    what: `\u2068${quote(title)}\u2069 is ${deleted_at ? "deleted" : isNew ? "added" : "changed"}` }; // see quote
+  changes.set(change.key, change);
+  return change;
 }
 
-export const isNews = (/** @type {Task} */ task) => own.get(task.id) !== task.updated_at;
+/** Remembers what the first user wrote: it is news to all users but this one. */
+export function wrote(/** @type {Task} */ task) {
+  own.add(key(task));
+  made(task);
+}
+
+/** Whether a task is news to the first user. */
+export const isNews = (/** @type {Task} */ task) => !own.has(key(task));
 
 /** How long ago a change was made. This takes the clocks of browser and server to agree, as on one machine they do. */
 export const age = (/** @type {Task} */ task) => Math.max(0, Date.now() - Date.parse(task.updated_at));
 
-/** Counts a poll of a user. */
+/** Whether a change has not reached a user yet. A user who has not loaded the board waits for no change. */
+const isWaiting = (/** @type {number} */ user, /** @type {Change} */ change) =>
+  hasUntil[user] < change.at && !(user === 0 && own.has(change.key));
+
+/** Counts a poll of a user, in the same way as the server does. */
 export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   const at = Date.now();
-  const news = poll.source === "poll" ? poll.tasks.filter(isNews) : [];
-  const kind = poll.error ? "failed" : poll.source === "board" ? "first" : news.length > 0 ? "changes" : "nothing";
+  const news = poll.error || poll.source === "board" ? [] : poll.tasks.filter((task) => user > 0 || isNews(task));
+  for (const task of news) made(task).waits.push(age(task));
+  const newest = Math.max(...news.map((task) => Date.parse(task.updated_at)));
+  // Of a task that was changed twice, only the second change comes. The user has waited since the first.
+  const waitedFor = [...changes.values()].filter((change) => change.at <= newest && isWaiting(user, change));
+  const kind = poll.error ? "failed" : poll.rows === 0 ? "nothing" : poll.source === "board" ? "first" : "changes";
   counts[kind]++;
-  const made = news.length > 0 ? at - Math.max(...news.map(age)) : undefined;
-  users[user]?.push({ at, kind, made });
-  for (const task of news) {
-    const key = `${task.id} ${task.updated_at}`;
-    const change = changes.get(key) ?? { at: Date.parse(task.updated_at), what: describeChange(task), waits: [] };
-    change.waits.push(age(task));
-    changes.set(key, change);
-  }
-  if (user === 0) {
-    addRequest(poll, at, news.length);
-    show();
-  }
-}
-
-function describeChange(/** @type {Task} */ { title, created_at, updated_at, deleted_at }) {
-  const isNew = Date.parse(updated_at) - Date.parse(created_at) < 100;
-  return `${quote(title)} is ${deleted_at ? "deleted" : isNew ? "added" : "changed"}`;
+  if (user >= users.length) return; // one whom the knob has taken away meanwhile
+  users[user].push({ at, kind, made: news.length === 0 ? undefined
+    : Math.min(at, ...news.map((task) => at - age(task)), ...waitedFor.map((change) => change.at)) });
+  // The response has what was committed before the request was sent. A change has its stamp a moment earlier than that.
+  const sent = at - (performance.now() - poll.startTime) - (kind === "first" ? 0 : 1000);
+  if (!poll.error) hasUntil[user] = Math.max(hasUntil[user] ?? 0, sent, newest);
+  if (user === 0) addRequest(poll, at);
+  if (user === 0 && news.length > 0) show();
 }
 
 /** Shades the time in which the page is hidden or paused. */
 export function idle(/** @type {boolean} */ is) {
-  const last = idleTimes.at(-1);
-  const now = Date.now();
-  const isNow = last?.to === Infinity;
-  if (is && !isNow) idleTimes.push({ from: now, to: Infinity });
-  if (!is && last && isNow) last.to = now;
+  const now = idleTimes.find(({ to }) => to === Infinity);
+  if (is && !now) idleTimes.push({ from: Date.now(), to: Infinity });
+  if (!is && now) now.to = Date.now();
 }
 
 export function reset() {
   for (const marks of users) marks.length = 0;
   changes.clear();
-  idleTimes.splice(0, idleTimes.length - (idleTimes.at(-1)?.to === Infinity ? 1 : 0));
+  if (idleTimes.at(-1)?.to !== Infinity) idleTimes.length = 0;
   Object.assign(counts, { nothing: 0, changes: 0, first: 0, failed: 0, bytes: 0 });
+  startedAt = Date.now();
   show();
 }
 
@@ -102,12 +109,23 @@ export function show() {
   drawPicture();
 }
 
-const span = () => Math.max(shortestSpan, intervalsShown * intervalMs);
-const lastChange = () => [...changes.values()].sort((a, b) => a.at - b.at).at(-1);
+const longestSpan = () => Math.max(60_000, 4 * intervalMs);
+
+/** How much time the picture shows. It begins with little, so that there is something to see at once. */
+const span = () => Math.min(Math.max(20_000, Date.now() - startedAt), longestSpan());
+
+/** How many users wait for a change. */
+const waiting = (/** @type {Change} */ change) => [...users.keys()].filter((user) => isWaiting(user, change)).length;
+
+/** The last change that has reached or will reach anybody. */
+const lastChange = () => [...changes.values()].filter((change) => change.waits.length + waiting(change) > 0)
+  .reduce((a, b) => a && a.at > b.at ? a : b, /** @type {Change | undefined} */ (undefined));
+
+const mean = (/** @type {number[]} */ waits) => waits.reduce((a, b) => a + b, 0) / waits.length;
 
 /** Drops what the picture no longer shows, but for the last change. */
 function forget() {
-  const start = Date.now() - span();
+  const start = Date.now() - longestSpan();
   for (const marks of users) {
     const old = marks.findIndex((mark) => mark.at >= start);
     marks.splice(0, old < 0 ? marks.length : old);
@@ -116,23 +134,28 @@ function forget() {
   for (const [key, change] of changes) {
     if (change !== last && (change.at < start || changes.size > 200)) changes.delete(key);
   }
-  while (idleTimes.length > 0 && idleTimes[0].to < start) idleTimes.shift();
 }
 
 function showFigures() {
-  const polls = counts.nothing + counts.changes + counts.first;
-  const share = Math.round(100 * counts.nothing / polls);
-  put("share", polls === 0 ? "–" : `${counts.nothing < polls ? Math.min(99, share) : 100} %`);
-  put("polls", `${amount(polls)}: ${amount(counts.nothing)} brought nothing, ${amount(counts.changes)} a change, ` +
-    `${amount(counts.first)} the whole board${counts.failed > 0 ? `; ${amount(counts.failed)} failed` : ""}`);
-  put("bytes", `${amount(counts.bytes / 1000)} kB`);
+  const { nothing, changes, first, failed, bytes } = counts;
+  const asked = nothing + changes;
+  const percent = changes === 0 ? 100 : Math.min(99, Math.round(100 * nothing / asked));
+  put("share", asked === 0 ? "" : asked < 20 ? `${nothing} of ${asked}` : `${percent} %`);
+  put("asked", asked === 0 ? "Each user loads the whole board first, and then polls for changes."
+    : `${asked < 20 ? "" : `of ${amount(asked)} `}polls for changes brought nothing`);
+  put("polls", `${amount(asked + first)}: ${amount(nothing)} brought nothing, ${amount(changes)} a change, ` +
+    `${amount(first)} the whole board${failed > 0 ? `; ${amount(failed)} failed` : ""}`);
+  put("bytes", `${amount(bytes / 1000)} kB`);
   const last = lastChange();
   put("delay", last ? delays(last) : "–");
 }
 
-function delays(/** @type {Change} */ { waits }) {
-  const mean = waits.reduce((a, b) => a + b) / waits.length;
-  return `${inSeconds(mean)} on average, ${inSeconds(Math.max(...waits))} at most`;
+function delays(/** @type {Change} */ change) {
+  const { waits } = change;
+  const all = waits.length + waiting(change);
+  const reached = all === waits.length ? "" : ` (${waits.length} of ${all} so far)`;
+  return waits.length === 0 ? `–${reached}`
+    : `${inSeconds(mean(waits))} on average, ${inSeconds(Math.max(...waits))} at most${reached}`;
 }
 
 /** Changes a text only if it is another one: screen readers and layout notice each change. */
@@ -140,22 +163,24 @@ export function put(/** @type {string} */ id, /** @type {string} */ text) {
   if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
-function addRequest(/** @type {Poll} */ poll, /** @type {number} */ at, /** @type {number} */ news) {
-  const { url, startTime, status, rows, error } = poll;
+const requests = /** @type {{url: string, startTime: number, row: HTMLTableRowElement}[]} */ ([]); // the newest first
+
+function addRequest(/** @type {Poll} */ poll, /** @type {number} */ at) {
+  const { url, startTime, source, status, rows, tasks, restarted, error } = poll;
   const brought = status === 0 ? "no response"
     : error ? `failed: ${error.message}`
+    : restarted ? "thrown away: the server was started anew"
     : rows === 0 ? "nothing"
-    : poll.source === "board" ? `the board, ${plural(rows, "task")}`
-    : plural(rows, "task") + (news > 0 ? "" : ", no news here");
-  requests.unshift({ at, url, startTime, status, brought });
-  requests.splice(requestsShown);
+    : source === "board" ? `the whole board, ${plural(rows, "task")}`
+    : plural(rows, "task") + (tasks.some(isNews) ? "" : ", no news to user 1");
   const { pathname, search } = new URL(url);
   const row = byId("requests").insertRow(0);
-  for (const text of [clock(at), `GET ${pathname}${search}`, status || "none", "", brought]) {
+  for (const text of [clock(at), `GET ${pathname}${decodeURIComponent(search)}`, status || "none", "", brought]) {
     row.insertCell().textContent = text;
   }
-  byId("requests").rows[requestsShown]?.remove();
-  completeRequests();
+  requests.unshift({ url, startTime, row });
+  requests.splice(6).forEach((request) => request.row.remove());
+  addBytes();
 }
 
 const entries = /** @type {any[]} */ ([]); // what the browser reported of the last responses, of all users
@@ -166,37 +191,26 @@ new PerformanceObserver((list) => {
   entries.push(...polls);
   entries.splice(0, entries.length - 100);
   performance.clearResourceTimings();
-  completeRequests();
+  addBytes();
 }).observe({ type: "resource" });
 
-/** Adds to the requests what the browser reports of them, before or after poll.js does. */
-function completeRequests() {
-  for (const [i, request] of requests.entries()) {
+/** Adds to the requests how many bytes the browser reports, before or after poll.js tells of the poll. */
+function addBytes() {
+  for (const { url, startTime, row } of requests.filter(({ row }) => row.cells[3].textContent === "")) {
     // The same URL is asked for by many. The instants at which they did so tell them apart.
-    const entry = entries.find(({ name, startTime }) =>
-      name === request.url && Math.abs(startTime - request.startTime) < 10);
-    if (!entry || request.bytes !== undefined) continue;
-    request.bytes = entry.transferSize;
-    const { cells } = byId("requests").rows[i];
-    cells[3].textContent = amount(entry.transferSize);
-    // fetch shows a 304 as the response that the browser has kept. Only Chromium tells, with "cache".
-    if (entry.deliveryType !== "cache") continue;
-    request.status = 304;
-    cells[2].textContent = "304";
-    // A 304 that brings tasks: the browser had the response from before a reload, or from another user of this page.
-    if (request.brought === "nothing") continue;
-    cells[4].textContent += users.length > 1 ? ", kept by the browser for another user" : ", kept by the browser";
+    const entry = entries.find((entry) => entry.name === url && Math.abs(entry.startTime - startTime) < 10);
+    if (entry) row.cells[3].textContent = amount(entry.transferSize);
   }
 }
 
 // --- The picture: time runs to the right, with a row for each user -----------------------------------------
 
-const top = 20, bottom = 18, left = 54, right = 12; // the margins of the rows, in pixels
+const top = 36, bottom = 18, left = 54, right = 12; // the margins of the rows, in pixels
 
 function drawPicture() {
   const picture = byId("picture");
   const width = picture.clientWidth;
-  const rowHeight = Math.min(24, 220 / users.length);
+  const rowHeight = Math.min(22, 240 / users.length);
   const height = top + rowHeight * users.length + bottom;
   picture.style.height = `${height}px`;
   picture.width = Math.round(width * devicePixelRatio);
@@ -213,115 +227,113 @@ function drawPicture() {
     x: (/** @type {number} */ at) => left + (width - left - right) * Math.max(0, 1 - (now - at) / span()),
     /** The middle of a user's row. */
     y: (/** @type {number} */ user) => top + rowHeight * (user + 0.5),
-    /** Takes a colour from the legend, so that the colours of both themes are in the style sheet alone. */
-    colour(/** @type {string} */ selector) {
-      const element = /** @type {Element} */ (document.querySelector(selector));
-      pen.fillStyle = pen.strokeStyle = getComputedStyle(element).color;
+    /** Takes the colour of a mark from the legend, which from now on explains this mark. */
+    use(/** @type {string} */ kind) {
+      const sample = /** @type {any} */ (document.querySelector(`.legend .${kind}`));
+      sample.parentElement.hidden = false;
+      pen.fillStyle = pen.strokeStyle = getComputedStyle(sample).color;
+    },
+    /** Writes a text with its middle at x, or as near as there is room for all of it. */
+    write(/** @type {string} */ text, /** @type {number} */ x, /** @type {number} */ y) {
+      const textWidth = pen.measureText(text).width;
+      pen.fillText(text, Math.max(2, Math.min(x - textWidth / 2, width - textWidth - 2)), y);
     },
   };
-  drawTime(sheet);
+  drawTime(sheet, getComputedStyle(picture).color);
+  drawWaits(sheet);
   drawPolls(sheet);
   drawChanges(sheet);
   const sentence = describe();
   if (picture.ariaLabel !== sentence) picture.ariaLabel = sentence;
-  const played = users.length > 1 ? " (you are user 1, this page plays the others)" : "";
-  put("span", `The last ${span() / 1000} s, with a row for each user${played}:`);
+  put("span", `The last ${Math.round(span() / 1000)} s, with a row for each user:`);
 }
 
 /** Draws the axis, the rows' names, and the time in which the page was hidden or paused. */
-function drawTime(/** @type {any} */ { pen, height, rowHeight, now, x, y, colour }) {
-  colour(".mark.idle");
+function drawTime(/** @type {any} */ { pen, width, height, rowHeight, now, x, y, use, write },
+  /** @type {string} */ colour) {
+  if (idleTimes.length > 0) use("idle");
+  pen.globalAlpha = 0.15;
   for (const { from, to } of idleTimes) {
     pen.fillRect(x(from), top, x(Math.min(to, now)) - x(from), height - top - bottom);
   }
-  colour(".legend");
+  pen.globalAlpha = 1;
+  pen.fillStyle = colour;
   for (const user of users.keys()) {
     if (rowHeight > 12 || user === 0 || user === users.length - 1) pen.fillText(`user ${user + 1}`, 2, y(user));
   }
-  const step = [10, 20, 30, 60, 120, 300, 600, 1200, 3600].find((seconds) => span() <= 6000 * seconds) ?? 7200;
+  const ticks = (width - left - right) / 70; // as many as have room for their text
+  const step = [5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600].find((s) => span() <= 1000 * s * ticks) ?? 7200;
   for (let seconds = 0; 1000 * seconds < span(); seconds += step) {
     const tick = x(now - 1000 * seconds);
-    pen.textAlign = seconds === 0 ? "right" : "center";
     pen.fillRect(tick, height - bottom, 1, 4);
-    pen.fillText(seconds === 0 ? "now" : `−${seconds} s`, tick + (seconds === 0 ? right : 0), height - 6);
+    write(seconds === 0 ? "now" : `−${seconds} s`, tick, height - 6);
   }
 }
 
-/** Draws a mark for each poll, and how long the user had waited for what it brought. */
-function drawPolls(/** @type {any} */ { pen, rowHeight, x, y, colour }) {
-  colour(".mark.waited");
-  for (const [user, marks] of users.entries()) {
-    for (const { at, made } of marks) {
-      if (made) pen.fillRect(x(made), y(user) - rowHeight / 2 + 0.5, x(at) - x(made), rowHeight - 1);
-    }
-  }
-  const size = Math.max(2.5, Math.min(5, rowHeight / 2 - 1));
-  const tick = Math.min(8, rowHeight - 1);
-  const circle = (/** @type {number} */ x, /** @type {number} */ y) => {
-    pen.beginPath();
-    pen.arc(x, y, size, 0, 7);
-  };
-  const draw = {
-    nothing: (/** @type {number} */ x, /** @type {number} */ y) => pen.fillRect(x - 1.5, y - tick / 2, 3, tick),
-    first: (/** @type {number} */ x, /** @type {number} */ y) => {
-      circle(x, y);
-      pen.stroke();
-    },
-    failed: (/** @type {number} */ x, /** @type {number} */ y) => {
+/** Draws how long users waited for what a poll brought them, and how long they have waited for what none did yet. */
+function drawWaits(/** @type {any} */ { pen, rowHeight, now, x, y, use }) {
+  const waits = users.flatMap((marks, user) => [
+    ...marks.filter(({ made }) => made).map(({ made, at }) => ({ user, from: made, to: at })),
+    ...[...changes.values()].filter((change) => isWaiting(user, change)).map(({ at }) => ({ user, from: at, to: now })),
+  ]);
+  if (waits.length > 0) use("waited");
+  const half = rowHeight / 2;
+  for (const { user, from, to } of waits) pen.fillRect(x(from), y(user) - half / 2, x(to) - x(from), half);
+}
+
+/** Draws a mark for each poll. */
+function drawPolls(/** @type {any} */ { pen, rowHeight, x, y, use }) {
+  const size = Math.max(2, Math.min(5, rowHeight / 2 - 1));
+  for (const kind of ["nothing", "first", "failed", "changes"]) {
+    const polls = users.flatMap((marks, user) =>
+      marks.filter((mark) => mark.kind === kind).map(({ at }) => ({ user, at })));
+    if (polls.length > 0) use(kind);
+    for (const { user, at } of polls) {
       pen.beginPath();
-      pen.moveTo(x - size, y - size);
-      pen.lineTo(x + size, y + size);
-      pen.moveTo(x - size, y + size);
-      pen.lineTo(x + size, y - size);
-      pen.stroke();
-    },
-    changes: (/** @type {number} */ x, /** @type {number} */ y) => {
-      circle(x, y);
-      pen.fill();
-    },
-  };
-  for (const kind of /** @type {Mark["kind"][]} */ (Object.keys(draw))) {
-    colour(`.mark.${kind}`);
-    for (const [user, marks] of users.entries()) {
-      for (const mark of marks) {
-        if (mark.kind === kind) draw[kind](x(mark.at), y(user));
-      }
+      if (kind === "failed") pen.fillText("×", x(at) - 4, y(user));
+      else if (kind === "first") pen.fillRect(x(at) - size, y(user) - size, 2 * size, 2 * size);
+      else pen.arc(x(at), y(user), size, 0, 7);
+      if (kind === "nothing") pen.stroke();
+      else pen.fill();
     }
   }
 }
 
-/** Draws an upright line for each change, and says what the last one is. */
-function drawChanges(/** @type {any} */ { pen, width, height, x, colour }) {
-  colour(".mark.made");
-  for (const { at } of changes.values()) {
-    if (x(at) > left) pen.fillRect(x(at) - 1, top - 6, 2, height - top - bottom + 6);
-  }
+/** Draws an upright line for each change, and says of the last one what it is and how long it took. */
+function drawChanges(/** @type {any} */ { pen, width, height, x, use, write }) {
+  const shown = [...changes.values()].filter(({ at }) => x(at) > left);
+  if (shown.length > 0) use("made");
+  for (const { at } of shown) pen.fillRect(x(at) - 1, top - 6, 2, height - top - bottom + 6);
   const last = lastChange();
-  if (!last || x(last.at) === left) return;
-  const before = x(last.at) > width / 2;
-  pen.textAlign = before ? "right" : "left";
-  const text = label(last, width);
-  pen.fillText(before ? `${text} ▸` : `◂ ${text}`, x(last.at) + (before ? -3 : 3), 9);
-}
-
-function label(/** @type {Change} */ { what, waits }, /** @type {number} */ width) {
-  const [least, most] = [Math.min(...waits), Math.max(...waits)].map((ms) => (ms / 1000).toFixed(1));
-  const reached = waits.length === 1 ? `reached one user ${most} s later`
-    : `reached ${waits.length} users ${least} to ${most} s later`;
-  return width < 600 ? reached : `${what}; it ${reached}`;
+  if (!last || !shown.includes(last)) return;
+  const { at, what, waits } = last;
+  const all = waits.length + waiting(last);
+  const [least, most] = [Math.min(...waits), Math.max(...waits)].map(inSeconds);
+  const reached = waits.length < all ? `reached ${waits.length} of ${plural(all, "user")} so far`
+    : `reached ${plural(all, "user")} ${least === most ? "" : `${least} to `}${most} later`;
+  write(width < 600 ? reached : `${what}; it ${reached}`, x(at), 9);
+  if (all === 1 || waits.length < all) return;
+  use("mean");
+  const end = x(at + mean(waits));
+  for (let y = top - 6; y < height - bottom; y += 7) pen.fillRect(end - 0.75, y, 1.5, 4);
+  write(`${inSeconds(mean(waits))} on average`, end, 23);
 }
 
 /** Says in a sentence what the picture shows. */
 function describe() {
   const last = lastChange();
-  const all = users.flat();
-  const of = (/** @type {string} */ kind) => all.filter((mark) => mark.kind === kind).length;
-  return `The polls of ${plural(users.length, "user")} in the last ${span() / 1000} s: ` +
-    `${of("nothing")} brought nothing, ${of("changes")} brought changes, ${of("first")} the whole board, ` +
-    `${of("failed")} failed.` +
-    (last ? ` The last change reached the users after ${delays(last)}.` : "");
+  const of = (/** @type {string} */ kind) => users.flat().filter((mark) => mark.kind === kind).length;
+  return `The polls of ${plural(users.length, "user")} in the last ${Math.round(span() / 1000)} s: ` +
+    `${of("nothing")} brought nothing, ${of("changes")} a change, ${of("first")} the whole board, ` +
+    `${of("failed")} failed.${last ? ` The last change reached the users after ${delays(last)}.` : ""}`;
 }
 
-/** A title in quotation marks, cut off if it is long. */
-export const quote = (/** @type {string} */ title) =>
-  title.length > 40 ? `“${title.slice(0, 40)}…”` : `“${title}”`;
+/**
+ * A title in quotation marks, cut off if it is long, but not within a character. Without the characters that turn the
+ * direction of text: they would turn what follows the title, too.
+ */
+export function quote(/** @type {string} */ title) {
+  const characters = [...new Intl.Segmenter().segment(title.replace(/[\u202A-\u202E\u2066-\u2069]/g, ""))];
+  const start = characters.slice(0, 40).map(({ segment }) => segment).join("");
+  return `“${start}${characters.length > 40 ? "…" : ""}”`;
+}

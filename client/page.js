@@ -18,7 +18,6 @@ let loads = 0; // how often the whole board came
 
 /** Updates the view: with all tasks of the board, or with those that changed. */
 async function show(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
-  await released;
   if (source === "board" || rows.some((task) => !listElement(task.list_id))) await loadLists();
   const focused = /** @type {any} */ (document.activeElement);
   const list = focused.closest(".list");
@@ -26,40 +25,36 @@ async function show(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
   if (source === "board") {
     loads++;
     tasks.clear();
-    byId("news").textContent = loads === 1 ? "No change has arrived yet."
-      : "The server was started anew, so the board was loaded anew.";
+    if (loads > 1) byId("news").textContent = "The server was started anew, so the board was loaded anew.";
   }
-  for (const task of rows) {
-    if (task.deleted_at) tasks.delete(task.id);
-    else tasks.set(task.id, task);
-  }
+  rememberPlaces();
+  const live = rows.filter((task) => !task.deleted_at);
+  for (const { id } of rows) tasks.delete(id);
+  for (const task of live) tasks.set(task.id, task);
   for (const [id, card] of cards) {
     if (!tasks.has(id)) removeCard(id, card, source);
   }
-  for (const task of rows) {
-    if (!task.deleted_at) showTask(task, source === "poll" && meter.isNews(task));
-  }
+  live.forEach(showTask);
   for (const section of board.children) {
     const inList = [...tasks.values()].filter((task) => task.list_id === section.dataset.id);
     inList.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
     place(section.querySelector("ol"), inList.map((task) => cards.get(task.id)));
   }
-  settle();
+  if (source === "poll") rows.filter(meter.isNews).forEach((task) => cards.get(task.id)?.animate(light, 4000));
   if (document.activeElement === focused) return; // if not, the element was moved or removed, which takes the focus
   const heir = !focused.isConnected ? list?.querySelector("h2")
     : focused.disabled ? focused.closest(".task")?.querySelector(".edit") : focused;
   heir?.focus({ preventScroll: true });
 }
 
-const listElement = (/** @type {string} */ id) =>
-  [...board.children].find((section) => section.dataset.id === id);
+const listElement = (/** @type {string} */ id) => [...board.children].find((section) => section.dataset.id === id);
 
 /** Draws the board's lists, without tasks. */
 async function loadLists() {
-  const { data } = await request("GET", "/boards/board-1");
-  byId("name").textContent = `: ${data.name}`;
-  document.title = `Short polling: ${data.name}`;
-  const sections = data.lists.map((/** @type {any} */ { id, name }) => {
+  const { name, lists } = await request("GET", "/boards/board-1");
+  byId("name").textContent = `: ${name}`;
+  document.title = `Short polling: ${name}`;
+  const sections = lists.map((/** @type {any} */ { id, name }) => {
     const section = listElement(id) ?? byId("list").content.cloneNode(true).firstElementChild;
     section.dataset.id = id;
     section.querySelector("h2").textContent = name;
@@ -68,9 +63,7 @@ async function loadLists() {
     section.querySelector(".add").onsubmit = addTask;
     return section;
   });
-  for (const section of [...board.children]) {
-    if (!sections.includes(section)) section.remove();
-  }
+  [...board.children].filter((section) => !sections.includes(section)).forEach((section) => section.remove());
   place(board, sections);
 }
 
@@ -84,39 +77,37 @@ function place(/** @type {Element} */ parent, /** @type {Element[]} */ elements)
   }
 }
 
-/** Draws a task, or draws it anew. One that a poll brought is lit for a moment. */
-function showTask(/** @type {Task} */ task, /** @type {boolean} */ lit) {
+/** What a poll brings is lit for a moment. */
+const light = [0, 0.6].map((offset) => ({ offset, background: "var(--lit)", outline: "2px solid var(--accent)" }));
+
+/** Draws a task, or draws it anew. */
+function showTask(/** @type {Task} */ task) {
   const card = cards.get(task.id) ?? newCard(task.id);
-  const section = /** @type {Element} */ (listElement(task.list_id));
+  const section = /** @type {any} */ (listElement(task.list_id));
   card.querySelector(".title").textContent = task.title;
   card.querySelector(".description").textContent = task.description;
   card.querySelector("input").ariaLabel = `New title of “${task.title}”`;
   label(card.querySelector(".edit"), `Rename “${task.title}”`);
   label(card.querySelector(".delete"), `Delete “${task.title}”`);
-  for (const [side, list] of /** @type {const} */ ([
-    ["left", section.previousElementSibling],
-    ["right", section.nextElementSibling],
-  ])) {
+  for (const side of ["left", "right"]) {
+    const list = side === "left" ? section.previousElementSibling : section.nextElementSibling;
     const button = card.querySelector(`.${side}`);
-    const name = list?.querySelector("h2")?.textContent;
-    label(button, list ? `Move “${task.title}” to ${name}` : `There is no list to the ${side}`);
+    const to = list?.querySelector("h2").textContent;
+    label(button, list ? `Move “${task.title}” to ${to}` : `There is no list to the ${side}`);
     button.disabled = !list;
+    button.onclick = () => write(card, "PATCH", taskURL(task.id), { list_id: list.dataset.id });
   }
   const { form } = card.querySelector("input");
   const note = card.querySelector(".note");
-  if (form.hidden || task.title === form.dataset.from) note.textContent = "";
+  if (form.hidden || inField(task.title) === form.dataset.from) note.textContent = "";
   else say(note, "Another client renamed this task to ", task.title, ". Save replaces that title, Cancel keeps it.");
-  if (lit) {
-    card.classList.remove("lit");
-    void card.offsetWidth; // or an animation that still runs would not start again
-    card.classList.add("lit");
-  }
 }
 
-function label(/** @type {HTMLElement} */ button, /** @type {string} */ text) {
-  button.ariaLabel = text;
-  button.title = text;
-}
+/** A title as a field for one line has it. */
+const inField = (/** @type {string} */ title) => title.replace(/[\r\n]/g, "");
+
+const label = (/** @type {Element} */ button, /** @type {string} */ text) =>
+  Object.assign(button, { ariaLabel: text, title: text });
 
 function newCard(/** @type {string} */ id) {
   const card = byId("task").content.cloneNode(true).firstElementChild;
@@ -124,15 +115,12 @@ function newCard(/** @type {string} */ id) {
   card.dataset.id = id;
   cards.set(id, card);
   form.onsubmit = (/** @type {Event} */ event) => saveCard(event, card);
-  form.onkeydown = (/** @type {KeyboardEvent} */ event) => {
-    // An Escape that ends the composition of an input method is not for us.
-    if (event.key === "Escape" && !event.isComposing) edit(card, false);
+  form.onkeydown = (/** @type {KeyboardEvent} */ { key, isComposing }) => {
+    if (key === "Escape" && !isComposing) edit(card, false); // and not to end the composition of an input method
   };
   card.querySelector(".cancel").onclick = () => edit(card, false);
   card.querySelector(".edit").onclick = () => edit(card, true);
-  card.querySelector(".left").onclick = () => move(card, "previousElementSibling");
-  card.querySelector(".right").onclick = () => move(card, "nextElementSibling");
-  card.querySelector(".delete").onclick = () => write(card, "DELETE", `/tasks/${encodeURIComponent(id)}`);
+  card.querySelector(".delete").onclick = () => write(card, "DELETE", taskURL(id));
   return card;
 }
 
@@ -141,20 +129,16 @@ function edit(/** @type {any} */ card, /** @type {boolean} */ open) {
   const { title } = card.querySelector("form");
   const { form } = title;
   if (card.matches(".gone")) {
-    const list = card.closest(".list");
-    causeIsGone(card);
-    card.remove();
-    list.querySelector("h2").focus();
-    return;
+    card.closest(".list").querySelector("h2").focus();
+    return card.remove();
   }
   if (open && form.hidden) {
-    title.value = form.dataset.from = card.querySelector(".title").textContent;
+    title.value = form.dataset.from = inField(/** @type {Task} */ (tasks.get(card.dataset.id)).title);
     card.querySelector(".note").textContent = "";
   }
   const focusIsHere = card.contains(document.activeElement) || document.activeElement === document.body;
   form.hidden = !open;
   card.querySelector(".title").hidden = open;
-  if (!open) causeIsGone(card);
   if (focusIsHere) (open ? title : card.querySelector(".edit")).focus();
 }
 
@@ -162,7 +146,6 @@ function edit(/** @type {any} */ card, /** @type {boolean} */ open) {
 function removeCard(/** @type {string} */ id, /** @type {any} */ card, /** @type {Source} */ source) {
   const { title } = card.querySelector("form");
   cards.delete(id);
-  causeIsGone(card);
   if (title.form.hidden || title.value === title.form.dataset.from || source === "write") return card.remove();
   card.classList.add("gone");
   card.querySelector(".rename button").textContent = "Add as a new task";
@@ -173,174 +156,161 @@ function removeCard(/** @type {string} */ id, /** @type {any} */ card, /** @type
 function announce(/** @type {Task[]} */ news) {
   const task = news.at(-1);
   if (!task) return;
-  const later = `${(meter.age(task) / 1000).toFixed(1)} s after it was made`;
+  const ms = meter.age(task);
+  const justThen = ms < 300 ? ": your poll came just then" : "";
+  const later = ` reached you ${(ms / 1000).toFixed(1)} s after it was made${justThen}.`;
   const what = task.deleted_at ? "The deletion of " : tasks.has(task.id) ? "The change of " : "";
-  if (news.length === 1) say(byId("news"), what, task.title, ` arrived ${later}.`);
-  else say(byId("news"), `${news.length} changes arrived, the last of them to `, task.title, ` ${later}.`);
+  if (news.length === 1) say(byId("news"), what, task.title, later);
+  else say(byId("news"), `${news.length} changes have come. The last one is to `, task.title, ".");
 }
 
 /** Writes a sentence with a title in it. A right-to-left title must not turn the sentence around, hence the bdi. */
 function say(/** @type {Element} */ element, /** @type {string} */ before, /** @type {string} */ title, after = "") {
-  const isolated = document.createElement("bdi");
-  isolated.textContent = meter.quote(title);
+  const isolated = Object.assign(document.createElement("bdi"), { translate: false, textContent: meter.quote(title) });
   element.replaceChildren(before, isolated, after);
 }
 
-// A click must not hit another task than the one aimed at. While a pointer is pressed on the board, changes wait;
-// and when cards have moved, their buttons take no click for half a second, the time of a double click.
+// A click must not hit another task than the one aimed at, because the cards have just moved. So places has where the
+// cards were before each change of the last half second, the time of a double click.
+const places = /** @type {{card: Element, box: DOMRect}[][]} */ ([]);
 
-let released = Promise.resolve();
-board.addEventListener("pointerdown", () => {
-  released = new Promise((done) => {
-    for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => setTimeout(done), { once: true });
-    setTimeout(done, 5000); // a pointer that is let go outside the window may never tell
-  });
-});
-
-let settled = 0;
-function settle() {
-  clearTimeout(settled);
-  board.classList.add("settling");
-  settled = setTimeout(() => board.classList.remove("settling"), 500);
+function rememberPlaces() {
+  places.push([...board.querySelectorAll(".task")].map((card) => ({ card, box: card.getBoundingClientRect() })));
+  setTimeout(() => places.shift(), 500);
 }
+
+board.addEventListener("click", (/** @type {any} */ event) => {
+  const { clientX: x, clientY: y } = event;
+  const isHere = (/** @type {DOMRect} */ box) => box.left <= x && x < box.right && box.top <= y && y < box.bottom;
+  const hit = event.target.closest(".task");
+  const isOther = places.some((boxes) => boxes.find(({ box }) => isHere(box))?.card !== hit);
+  if (hit && isOther && event.detail > 0) event.stopPropagation(); // a key, with detail 0, hits what has the focus
+}, true);
 
 // --- Writes ------------------------------------------------------------------------------------------------
 
-const busy = new Set(); // the cards and forms whose write is under way: a second click or Enter does nothing
-const writes = /** @type {Set<Promise<Task>>} */ (new Set()); // the tasks that will be their responses
+const taskURL = (/** @type {string} */ id) => `/tasks/${encodeURIComponent(id)}`;
 
-/** Sends a request and returns its JSON. Its errors say what the server says, or which status it responded with. */
+// The writes under way, by card: a second click or Enter does nothing.
+const writes = /** @type {Map<Element | null, Promise<Task>>} */ (new Map());
+
+/** Sends a request and returns its data. Its errors say what the server says, or which status it responded with. */
 async function request(/** @type {string} */ method, /** @type {string} */ url, body = /** @type {any} */ (undefined)) {
-  const response = await fetch(url, {
-    method,
-    headers: body && { "Content-Type": "application/json" },
-    body: body && JSON.stringify(body),
-    signal: AbortSignal.timeout(20_000),
-  });
-  const json = await response.json().catch(() => ({})); // a proxy's error may be HTML
+  const response = await fetch(url, { method, signal: AbortSignal.timeout(20_000),
+    headers: body && { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
+  const { data, error } = await response.json().catch(() => ({})); // a proxy's error may be HTML
   const { status } = response;
-  if (json.error) throw Object.assign(new Error(json.error), { status, refused: true });
-  if (!json.data) throw Object.assign(new Error(`the server responded with status ${status}`), { status });
-  return json;
+  if (data) return data;
+  throw Object.assign(new Error(error ?? `the server responded with status ${status}`), { status, refused: error });
 }
 
-/**
- * Writes a task, shows it as the response has it, and says whether that went well.
- * @param {Element} cause the card or form that it is about
- * @param {string} method
- * @param {string} url
- * @param {object} [body]
- */
-async function write(cause, method, url, body) {
-  if (busy.has(cause)) return false;
-  busy.add(cause);
-  complain("");
+/** Writes a task, shows it as the response has it, and says whether that went well. */
+async function write(/** @type {Element | null} */ card, /** @type {string} */ method, /** @type {string} */ url,
+  body = /** @type {any} */ (undefined)) {
+  if (writes.has(card)) return false;
   const load = loads;
-  const written = request(method, url, body).then(({ data }) => {
-    meter.wrote(data);
-    return data;
-  });
-  writes.add(written);
+  const written = request(method, url, body);
+  writes.set(card, written);
   try {
     const task = await written;
+    meter.wrote(task);
     // If this fails, the next poll shows it. If the board was loaded anew meanwhile, the response may be older.
     if (load === loads) await users[0].apply([task], "write").catch(reportError);
     return true;
   } catch (e) {
-    const { message, status, refused } = /** @type {any} */ (e);
-    complain(refused ? `Not saved: ${message}.`
-      : `It is not known whether the change was saved: ${status ? message : "the server did not respond"}.`,
-    status < 500 ? cause : null);
+    complain(/** @type {Error} */ (e), body?.title);
     return false;
   } finally {
-    busy.delete(cause);
-    writes.delete(written);
+    writes.delete(card);
   }
 }
 
-/** Waits a moment for the responses to writes: a poll's response can bring what this page writes before they do. */
-const ownWrites = () => Promise.race([Promise.allSettled(writes), new Promise((done) => setTimeout(done, 500))]);
+let added = Promise.resolve(); // by the last form that was sent: tasks are added in the order in which they were typed
 
-/**
- * Writes what is typed into a form as a task's title. Says whether that went well and nothing was typed meanwhile.
- * @param {any} form
- * @param {Element} cause as in write
- * @param {string} method
- * @param {string} url
- * @param {object} [others] the task's other fields
- */
-async function saveTitle(form, cause, method, url, others) {
-  const typed = form.title.value;
-  // Space, and characters that are not seen, do not make a title.
-  if (/^[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*$/u.test(typed)) {
-    complain("Not saved: a title needs a character that can be seen.", cause);
-    return false;
-  }
-  if (!await write(cause, method, url, { ...others, title: typed.trim() })) return false;
-  form.dataset.from = typed.trim();
-  form.querySelector(".note")?.replaceChildren();
-  return form.title.value === typed;
-}
-
-async function addTask(/** @type {any} */ event) {
+function addTask(/** @type {any} */ event) {
   event.preventDefault();
-  const form = event.target;
-  if (form.title.value === "") return; // for one, after Enter was pressed twice
-  const list_id = form.closest(".list").dataset.id;
-  if (await saveTitle(form, form, "POST", "/tasks", { list_id })) form.reset();
+  const { title } = event.target;
+  const typed = title.value;
+  if (typed === "") return; // for one, after Enter was pressed twice
+  title.value = ""; // for the next title
+  const list_id = title.closest(".list").dataset.id;
+  added = added.then(async () => {
+    const saved = await write(null, "POST", "/tasks", { list_id, title: typed.trim() });
+    if (saved) say(byId("news"), "You added ", typed, ".");
+    else title.value ||= typed;
+  });
 }
 
 async function saveCard(/** @type {any} */ event, /** @type {any} */ card) {
   event.preventDefault();
   const form = event.target;
+  const typed = form.title.value, title = typed.trim();
   const list_id = card.closest(".list").dataset.id;
-  const unchanged = form.title.value === form.dataset.from;
-  const saved = card.matches(".gone") ? await saveTitle(form, card, "POST", "/tasks", { list_id })
-    : unchanged || await saveTitle(form, card, "PATCH", `/tasks/${encodeURIComponent(card.dataset.id)}`);
-  if (saved) edit(card, false);
+  const saved = card.matches(".gone") ? await write(card, "POST", "/tasks", { list_id, title })
+    : typed === form.dataset.from || await write(card, "PATCH", taskURL(card.dataset.id), { title });
+  if (!saved) return;
+  if (form.title.value === typed) return edit(card, false);
+  form.dataset.from = title; // and more was typed meanwhile
+  form.querySelector(".note").replaceChildren();
 }
 
-function move(/** @type {any} */ card, /** @type {"previousElementSibling" | "nextElementSibling"} */ direction) {
-  const list_id = card.closest(".list")[direction].dataset.id;
-  return write(card, "PATCH", `/tasks/${encodeURIComponent(card.dataset.id)}`, { list_id });
+/** Says why something was not saved. */
+function complain(/** @type {any} */ { message, status, refused }, title = "") {
+  const what = title ? meter.quote(title) : "the change";
+  byId("problem").textContent = refused ? `Not saved: ${message}${title && ` (${what})`}.`
+    : `It is not known whether ${what} was saved: ${status ? message : "the server did not respond"}.`;
 }
 
-let cause = /** @type {Element | null} */ (null), complainedAt = 0;
+// What was said stays until the next thing is done.
+for (const type of ["click", "input"]) addEventListener(type, () => byId("problem").replaceChildren(), true);
 
-/** Says what went wrong with a card or form. Without a cause, it was the server or the way to it. */
-function complain(/** @type {string} */ text, /** @type {Element | null} */ of = null) {
-  byId("problem").textContent = text;
-  cause = of;
-  complainedAt = Date.now();
+// Somebody is another client, who has one task and adds, renames, moves and deletes it in turn.
+let somebody = Promise.resolve(), steps = 0, theirTask = "";
+
+async function changeSomething() {
+  const [first, second] = [...board.children].map((section) => section.dataset.id);
+  const url = taskURL(theirTask);
+  byId("news").textContent = "Somebody changes the board. Each user learns of it at the next poll.";
+  try {
+    const task = await [
+      () => request("POST", "/tasks", { list_id: first, title: "Somebody’s task" }),
+      () => request("PATCH", url, { title: "Somebody’s task, renamed" }),
+      () => request("PATCH", url, { list_id: second ?? first }),
+      () => request("DELETE", url),
+    ][steps % 4]();
+    theirTask = task.id;
+    steps++;
+    meter.made(task);
+    meter.show();
+  } catch (e) {
+    if (/** @type {any} */ (e).status !== 404) return complain(/** @type {Error} */ (e));
+    steps = 0; // another client has deleted the task
+    return changeSomething();
+  }
 }
-
-function causeIsGone(/** @type {Element | null} */ of) {
-  if (cause === of) complain("");
-}
-
-board.addEventListener("input", (/** @type {any} */ event) => causeIsGone(event.target.closest(".add, .task")));
 
 // --- The users and the state of their polling --------------------------------------------------------------
 
 const users = /** @type {ReturnType<typeof startPolling>[]} */ ([]); // the first one feeds the board
 let paused = false, secondsTouched = false;
 let failure = "", lastGood = 0; // why the last poll of the first user failed, and when one last went well
-let hiddenAt = document.hidden ? Date.now() : 0, shownAt = 0, hiddenFor = 0;
 
 function addUser() {
   const number = users.length;
   users.push(startPolling("/boards/board-1/updates", async (rows, source) => {
-    if (source === "poll") await ownWrites();
-    if (number === 0) await show(rows, source);
+    if (number > 0) return;
+    // A poll can bring what this page writes before the response to the write does.
+    if (source === "poll") await Promise.allSettled(writes.values());
+    await show(rows, source);
   }, (poll) => {
     meter.polled(number, poll);
     if (number > 0) return;
     failure = poll.error ? reason(poll) : "";
     if (!poll.error) lastGood = Date.now();
-    if (!poll.error && Date.now() > complainedAt + 5000) causeIsGone(null);
     showKnobs();
     showState();
   }));
+  if (paused) users[number].pause();
 }
 
 function reason(/** @type {Poll} */ { error, status }) {
@@ -353,18 +323,17 @@ function reason(/** @type {Poll} */ { error, status }) {
 /** Says whether the page is up to date, and when it polls next. */
 function showState() {
   const { nextAt, underWay } = users[0].state();
-  const waiting = underWay ? Math.floor((performance.now() - underWay.startTime) / 1000) : 0;
-  const seconds = Math.max(0, Math.ceil((nextAt - Date.now()) / 1000));
-  const back = `This page was hidden for ${hiddenFor} s. A hidden page does not poll.`;
+  const inSeconds = (/** @type {number} */ ms) => `${Math.max(0, Math.round(ms / 1000))} s`;
+  const waiting = underWay ? performance.now() - underWay.startTime : 0;
+  const { from, to } = meter.idleTimes.findLast((time) => time.to < Infinity) ?? { from: 0, to: 0 };
   meter.put("status", paused ? "Paused: no change arrives."
-    : waiting > 0 ? "Waiting for a response …"
     : failure ? `${failure}.`
     : loads === 0 ? "Loading the board …"
-    : Date.now() < shownAt + 15_000 ? back : "");
-  meter.put("times", [
-    lastGood && `Last good poll ${meter.clock(lastGood)}`,
-    !paused && (waiting > 0 ? `waiting for ${waiting} s` : `next in ${seconds} s`),
-  ].filter(Boolean).join(", "));
+    : Date.now() > to + 15_000 || to - from < 1000 ? ""
+    : `No poll for ${inSeconds(to - from)}: this page was hidden or paused.`);
+  meter.put("times", (lastGood ? `Last good poll ${meter.clock(lastGood)}, ` : "") + (paused ? "no next one"
+    : waiting > 1000 ? `waiting for a response for ${inSeconds(waiting)}`
+    : `next in ${inSeconds(nextAt - performance.now())}`));
   byId("state").classList.toggle("bad", failure !== "" && !paused);
 }
 
@@ -372,6 +341,7 @@ const seconds = () => Number(byId("seconds").value);
 
 /** Spreads the users over the interval. */
 const offset = (/** @type {number} */ user) => 1000 * seconds() * user / users.length;
+const spread = () => users.forEach((user, i) => user.every(secondsTouched ? seconds() : 0, offset(i)));
 
 function showKnobs() {
   const { advised } = users[0].state();
@@ -383,56 +353,58 @@ function showKnobs() {
   meter.put("users-shown", String(count));
   meter.put("rate", perMinute >= 1 || paused ? `${meter.plural(Math.round(perMinute), "request")} a minute`
     : `${meter.plural(Math.round(60 * perMinute), "request")} an hour`);
+  // The jitter of 10 % makes the longest wait 10 % longer, and the average by less than 1 %.
+  meter.put("wait", paused ? "until you resume"
+    : `${meter.amount(seconds() / 2)} s on average, ${meter.amount(1.1 * seconds())} s at most`);
   meter.put("pause", paused ? "Resume" : "Pause");
   byId("poll-now").disabled = paused;
   meter.setUp(users.length, seconds());
 }
 
-/** Has all users poll, spread over the interval; or none. A hidden page does not poll. */
+/** Has all users poll, or none. A hidden page does not poll. */
 function applyPause() {
-  const stop = paused || document.hidden;
-  users.forEach((user, number) => stop ? user.pause() : user.resume(offset(number)));
-  meter.idle(stop);
+  users.forEach((user, number) => paused ? user.pause() : user.resume(offset(number)));
+  meter.idle(paused || document.hidden);
   showKnobs();
   showState();
 }
 
-byId("seconds").addEventListener("input", () => {
-  secondsTouched = true;
-  showKnobs();
-});
-byId("seconds").addEventListener("change", () => {
-  users.forEach((user, number) => user.every(seconds(), offset(number)));
-  meter.show();
-});
-byId("users").addEventListener("input", showKnobs);
-byId("users").addEventListener("change", () => {
+/** Has as many users poll as often as the knobs say. */
+function applyKnobs() {
   const wanted = Number(byId("users").value);
   for (const user of users.splice(wanted)) user.pause();
   while (users.length < wanted) addUser();
-  if (secondsTouched) users.forEach((user, number) => user.every(seconds(), offset(number)));
-  applyPause();
+  showKnobs();
+  spread();
   meter.show();
+}
+
+let knobsMoved = 0;
+byId("knobs").addEventListener("input", (/** @type {Event} */ event) => {
+  secondsTouched ||= event.target === byId("seconds");
+  showKnobs();
+  clearTimeout(knobsMoved);
+  knobsMoved = setTimeout(applyKnobs, 300); // when the knob is at rest: an arrow key that is held moves it many times
 });
 byId("pause").addEventListener("click", () => {
   paused = !paused;
   applyPause();
 });
+byId("somebody").addEventListener("click", () => somebody = somebody.then(changeSomething));
 byId("poll-now").addEventListener("click", () => users[0].pollNow());
 byId("reset").addEventListener("click", meter.reset);
-byId("knobs").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hiddenAt = Date.now();
-  else if (hiddenAt) {
-    shownAt = Date.now();
-    hiddenFor = Math.round((shownAt - hiddenAt) / 1000);
-  }
-  applyPause();
-});
+addEventListener("visibilitychange", applyPause);
 
-addUser();
+applyKnobs();
 applyPause();
+
+// When the network is back, or the computer awakes, all users poll at once. A second later they are spread again.
+const spreadSoon = () => setTimeout(spread, 1000);
+addEventListener("online", spreadSoon);
+let ticked = Date.now();
 setInterval(() => {
+  if (Date.now() > ticked + 5000) spreadSoon();
+  ticked = Date.now();
   meter.show();
   showState();
 }, 1000);

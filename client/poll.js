@@ -1,29 +1,39 @@
 // @ts-check
-// The lesson's loop: ask, use the response, wait, ask again; and what makes it safe. To use it in a page:
+// The loop for use. It is loop.js, the loop for reading, with what a page needs every day. In a page:
 //   import { startPolling } from "/client/poll.js";
-//   const poller = startPolling("/boards/board-1/updates", (tasks, source) => {
-//     // If source is "board", show these tasks and no others. If not, each of them was added, changed or deleted.
+//   startPolling("/boards/board-1/updates", (rows, source) => {
+//     // If source is "board", show these rows and no others. If not, each of them was added, changed or deleted.
 //   });
-//   document.addEventListener("visibilitychange", () => document.hidden ? poller.pause() : poller.resume());
+// The contract with the server: a response is {"data":[rows],"timestamp":"…"}, with all rows, or with those that
+// changed after the since of the request, which is the timestamp of an earlier response.
+// - A row has an id, and an updated_at that grows (as text) with every change of the row. A row that is not newer than
+//   the copy at hand is ignored, so repeats do no harm. A deleted row comes once more, with deleted_at.
+// - timestamp grows (as text). If it is before since, a backup was restored, and all rows are loaded anew.
+// - X-Server-Start is another one after a restart. The server may then have other data, so all rows are loaded anew.
+//   Without this header, rows that the server no longer has stay in view (ghosts).
+// - ETag is another one after each change. It is sent back as If-None-Match, and 304 says that nothing changed.
+//   Without this header, an empty list says so. X-Poll-Interval advises an interval in seconds. Without it, that is 5.
+// These faults of loop.js are mended here. In apply: it shows a row that is older than the one at hand. In poll: it
+// waits as long as a server hangs, and behind equal polls, since the browser's cache lets them in one after the other.
+// In schedule: it asks a failing server as often as ever, in step with all other clients, and cannot be paused.
 
 /**
  * @typedef {{id: string, list_id: string, title: string, description: string, position: number,
  *   created_at: string, updated_at: string, deleted_at?: string}} Task a task; with deleted_at it was deleted
  * @typedef {"board" | "poll" | "write"} Source a poll for the whole board, one for changes, or the response to a write
  * @typedef {{url: string, startTime: number, source: Source, status: number, rows: number, tasks: Task[],
- *   error?: Error}} Poll the response had so many rows; tasks are those that were news
+ *   restarted?: boolean, error?: Error}} Poll rows: how many came; tasks: the news; restarted: they were thrown away
  */
-
 /**
- * Polls url until it is paused. Pause it while its page is hidden.
- * @param {string} url
+ * @param {string} url what to poll while the page is visible
  * @param {(tasks: Task[], source: Source) => void | Promise<void>} onChange updates the view
  * @param {(poll: Poll) => void} [onPoll] hears of each poll that has ended, also of one that failed
  */
 export function startPolling(url, onChange, onPoll = ({ error }) => error && console.error(error)) {
-  let since = "", serverStart = ""; // the cursor: the last timestamp applied, and the run of the server it is for
-  let advised = 5, chosen = 0; // seconds
-  let failures = 0, notBefore = 0, nextAt = 0, timer = 0, paused = true;
+  const none = { since: "", etag: "", start: "" };
+  let cursor = none; // the timestamp, the ETag and the server's start of the last response that was applied
+  let advised = 5, chosen = 0, failures = 0, paused = false; // advised and chosen are in seconds
+  let timer = 0, notBefore = 0, nextAt = 0; // as performance.now(), which does not change when the clock is set
   let underWay = /** @type {Poll | null} */ (null), abort = new AbortController();
   let queue = Promise.resolve(/** @type {Task[]} */ ([]));
   const seen = /** @type {Map<string, string>} */ (new Map()); // the updated_at of the copy at hand, by id
@@ -31,8 +41,9 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   /** Applies rows, those of polls and of writes one after the other. Returns the rows that were news. */
   function apply(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
     return queue = queue.catch(() => []).then(async () => {
+      if (!rows.every((row) => row?.id && row.updated_at)) throw new Error("a row has no id or no updated_at");
       if (source === "board") seen.clear();
-      const tasks = rows.filter((task) => task.updated_at > (seen.get(task.id) ?? "")); // so repeats do no harm
+      const tasks = rows.filter((task) => task.updated_at > (seen.get(task.id) ?? ""));
       if (tasks.length > 0 || source === "board") await onChange(tasks, source);
       for (const task of tasks) seen.set(task.id, task.updated_at);
       return tasks;
@@ -40,71 +51,70 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   }
 
   async function poll() {
-    const target = new URL(url, location.href);
-    if (since) target.searchParams.set("since", since);
+    const sent = cursor, target = new URL(url, location.href);
+    if (sent.since) target.searchParams.set("since", sent.since);
     const result = underWay = /** @type {Poll} */ ({ url: target.href, startTime: performance.now(),
-      source: since ? "poll" : "board", status: 0, rows: 0, tasks: [] });
+      source: sent.since ? "poll" : "board", status: 0, rows: 0, tasks: [] });
     const { signal } = abort = new AbortController();
-    let seconds = 0; // to the next poll
+    timer = setTimeout(() => abort.abort(new DOMException("no response within 20 seconds", "TimeoutError")), 20_000);
+    let received = false;
     try {
-      const response = await fetch(target, { signal: AbortSignal.any([signal, AbortSignal.timeout(20_000)]) });
+      const conditions = sent.etag ? { "If-None-Match": sent.etag } : undefined;
+      const response = await fetch(target, { cache: "no-store", headers: conditions, signal });
+      const header = (/** @type {string} */ name) => response.headers.get(name) ?? "";
       result.status = response.status;
-      advised = Math.max(1, Number(response.headers.get("X-Poll-Interval")) || advised);
-      const after = response.headers.get("Retry-After") ?? ""; // seconds, or a date
-      notBefore = after ? (Date.now() + 1000 * Number(after) || Date.parse(after) || 0) + 1000 * Math.random() : 0;
-      if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
-      const { data, timestamp } = await response.json();
+      advised = Math.max(1, Number(header("X-Poll-Interval")) || advised);
+      const date = Date.parse(header("Date")) || Date.now(); // by the server's clock, as a date in Retry-After is
+      const retryMs = 1000 * Number(header("Retry-After")) || Date.parse(header("Retry-After")) - date;
+      if (retryMs > 0) notBefore = performance.now() + retryMs + 1000 * Math.random();
+      const unchanged = sent.etag && response.status === 304;
+      if (!response.ok && !unchanged) throw new Error(`the server responded with status ${response.status}`);
+      const { data, timestamp } = unchanged ? { data: [], timestamp: sent.since } : await response.json();
       if (!Array.isArray(data) || typeof timestamp !== "string") throw new Error("the response is not a board's");
-      const start = response.headers.get("X-Server-Start") ?? "";
+      received = true;
       result.rows = data.length;
-      if (since && start !== serverStart) {
-        since = ""; // the server was started anew and may have other data: load the whole board, at once
-      } else {
-        result.tasks = await apply(data, result.source);
-        since = timestamp; // only now: if onChange failed, the same rows must come again
-        seconds = chosen || advised;
-      }
-      serverStart = start;
-      failures = 0;
+      const start = header("X-Server-Start") || sent.start; // Apache, as a proxy, takes it out of a 304
+      result.restarted = sent.since !== "" && (start !== sent.start || timestamp < sent.since);
+      if (!result.restarted) result.tasks = await apply(data, result.source); // if this fails, the cursor stays
+      cursor = result.restarted ? none : { since: timestamp, etag: header("ETag"), start };
     } catch (e) {
-      underWay = null;
-      if (signal.aborted) return schedule(nextAt - Date.now()); // paused, so this was no failure
+      if (underWay !== result && !received) return; // paused or hidden, or another poll was wanted: no failure
       result.error = /** @type {Error} */ (e);
-      seconds = Math.max(chosen || advised, Math.min(60, (chosen || advised) * 2 ** ++failures)); // let it recover
     }
-    underWay = null;
-    schedule(1000 * seconds * (0.9 + 0.2 * Math.random())); // with jitter, or clients would stay in step
+    failures = result.error ? failures + 1 : 0;
+    const seconds = chosen || advised; // a server that fails is asked less and less often, to let it recover
+    const waitMs = result.restarted ? 0 : 1000 * Math.max(seconds, Math.min(60, seconds * 2 ** failures));
+    if (underWay === result) schedule(waitMs * (0.9 + 0.2 * Math.random())); // with jitter, or clients stay in step
     onPoll(result);
   }
 
+  /** Sets when to poll next, in place of a poll that is set or under way. Nothing is set while paused or hidden. */
   function schedule(/** @type {number} */ waitMs) {
     clearTimeout(timer);
-    const latest = Date.now() + 3_600_000; // setTimeout fires at once if it is given 2**31 milliseconds or more
-    nextAt = Math.min(Math.max(Date.now() + waitMs, notBefore), latest);
-    if (!underWay && !paused) timer = setTimeout(poll, nextAt - Date.now());
+    abort.abort();
+    underWay = null;
+    const now = performance.now();
+    nextAt = Math.min(Math.max(now + waitMs, notBefore), now + 3_600_000); // from 2**31 ms on, setTimeout fires at once
+    if (!paused && !document.hidden) timer = setTimeout(poll, nextAt - now);
   }
 
   const pollNow = () => schedule(0);
-  const poller = {
-    apply, // for the response to a write, as "write"; it never moves the cursor
-    pollNow,
-    pause() {
-      paused = true;
-      clearTimeout(timer);
-      abort.abort(); // a poll that hangs must not hold up the first one after resume
-      removeEventListener("online", pollNow);
-    },
-    resume(waitMs = 0) {
-      paused = false;
-      schedule(waitMs);
-      addEventListener("online", pollNow);
-    },
-    every(/** @type {number} */ seconds, /** @type {number} */ waitMs) { // 0 seconds: as the server advises
+  function setPaused(/** @type {boolean} */ is, /** @type {number} */ waitMs) {
+    paused = is;
+    schedule(waitMs);
+    const change = is ? "removeEventListener" : "addEventListener";
+    window[change]("online", pollNow);
+    document[change]("visibilitychange", pollNow);
+  }
+  setPaused(false, 0);
+  return {
+    apply, pollNow, // apply(rows, "write") is for the response to a write, and never moves the cursor
+    pause: () => setPaused(true, 0),
+    resume: (waitMs = 0) => setPaused(false, waitMs),
+    every(/** @type {number} */ seconds, waitMs = 1000 * (seconds || advised)) { // 0 seconds: as the server advises
       chosen = seconds;
-      schedule(waitMs);
+      if (!underWay) schedule(waitMs);
     },
     state: () => ({ advised, nextAt, underWay }),
   };
-  poller.resume();
-  return poller;
 }

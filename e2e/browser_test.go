@@ -16,14 +16,24 @@ type browser struct {
 	session string // its URL
 }
 
-// open opens the page in a new browser and polls every second there.
+// open opens the page in a new browser. There, user 1 alone polls, every second, and the figures begin at zero.
 func open(t *testing.T, url string) *browser {
+	t.Helper()
+	b := openPage(t, url)
+	b.set("#users", 1)
+	b.set("#seconds", 1)
+	b.wait("meter.users.length === 1")
+	b.waitForLists(demoTasks)
+	b.run("meter.reset()")
+	return b
+}
+
+// openPage opens the page in a new browser, as it is from the start. Its scripts find meter.js as meter.
+func openPage(t *testing.T, url string) *browser {
 	t.Helper()
 	b := openBrowser(t, url)
 	b.run(`window.sameDocument = true;
 		return import("/client/meter.js").then((meter) => { window.meter = meter; })`)
-	b.set("#seconds", 1)
-	b.waitForLists(demoTasks)
 	return b
 }
 
@@ -128,17 +138,25 @@ func (b *browser) waitForText(selector, pattern string) {
 	b.wait(fmt.Sprintf(`new RegExp(%q).test(document.querySelector(%q)?.innerText.trim())`, pattern, selector))
 }
 
-// set moves a slider.
+// set drags a slider, and does not let go of it.
 func (b *browser) set(selector string, value int) {
 	b.t.Helper()
 	b.run(fmt.Sprintf(`const slider = document.querySelector(%q); slider.value = %d;
-		slider.dispatchEvent(new Event("input")); slider.dispatchEvent(new Event("change"))`, selector, value))
+		slider.dispatchEvent(new Event("input", { bubbles: true }))`, selector, value))
 }
 
 // cdp sends a command of the Chrome DevTools protocol.
 func (b *browser) cdp(command string, params map[string]any) {
 	b.t.Helper()
 	b.do("POST", "/goog/cdp/execute", map[string]any{"cmd": command, "params": params}, nil)
+}
+
+// media has the page believe in a media feature, such as a dark colour scheme.
+func (b *browser) media(name, value string) {
+	b.t.Helper()
+	features := []any{map[string]any{"name": name, "value": value}}
+	b.cdp("Emulation.setEmulatedMedia", map[string]any{"features": features})
+	b.wait(fmt.Sprintf("matchMedia('(%s: %s)').matches", name, value))
 }
 
 // resize sets the size of the page's view.
@@ -154,7 +172,7 @@ func (b *browser) resize(width, height int) {
 func (b *browser) hide(hidden bool) {
 	b.t.Helper()
 	b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
-		document.dispatchEvent(new Event("visibilitychange"))`, hidden))
+		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`, hidden))
 }
 
 // check reports an expression of JavaScript that is not true.
@@ -176,17 +194,31 @@ func (b *browser) find(selector string) string {
 	return ""
 }
 
-// click clicks on an element, when the cards have come to rest.
+// click clicks on an element.
 func (b *browser) click(selector string) {
 	b.t.Helper()
-	b.wait(`!document.querySelector(".settling")`)
+	b.rest(selector)
 	b.do("POST", b.find(selector)+"/click", map[string]any{}, nil)
+}
+
+// rest brings an element into view. If it is on the board, it waits until the element has been in one place for more
+// than half a second, since the page takes no click for a card that came under the pointer less long ago.
+func (b *browser) rest(selector string) {
+	b.t.Helper()
+	b.run(fmt.Sprintf(`document.querySelector(%q).scrollIntoView({ block: "center" }); window.place = ""`, selector))
+	b.wait(fmt.Sprintf(`(() => {
+		const element = document.querySelector(%q), { x, y } = element.getBoundingClientRect();
+		if (place !== x + " " + y) window.restsSince = performance.now();
+		window.place = x + " " + y;
+		return !element.closest("#board") || performance.now() > restsSince + 600;
+	})()`, selector))
 }
 
 // Keys that typing can hold, by the WebDriver protocol.
 const (
 	enterKey  = "\ue007"
 	escapeKey = "\ue00c"
+	leftKey   = "\ue012"
 )
 
 // press types into an element, or presses keys while it has the focus.
