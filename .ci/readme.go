@@ -1,5 +1,5 @@
-// Readme proves what README.md and those in the folders tell a reader to type. Run it in the project's
-// folder, as .ci/run does: go run .ci/readme.go. It proves three things:
+// Readme proves what README.md and those in the folders tell a reader to type. Run it in the project's folder, as
+// .ci/run does: go run .ci/readme.go. It proves three things:
 //
 //   - Each block of shell commands and each command in a sentence, as it is printed. It goes into bash, dash and zsh as
 //     if a reader pasted it, in a new folder and with a new server. It must do and print what the text says. What the
@@ -326,8 +326,8 @@ func exercise4() {
 	}
 }
 
-// breakCode proves the rows of exercise 5 or 6, whose tests are in the package pkg. With the change of a row, its test has
-// to fail as often as times says.
+// breakCode proves the rows of exercise 5 or 6, whose tests are in the package pkg. With a row's change, its test must
+// fail the given number of times.
 func breakCode(exercise, pkg string, times int) {
 	var dir string
 	var rows [][]string
@@ -354,8 +354,8 @@ func breakCode(exercise, pkg string, times int) {
 	}
 }
 
-// test runs a go test command a number of times. Its test must end in PASS, or in FAIL, each time. The tests have one CPU:
-// then fewer things happen at once by luck.
+// test runs a go test command, whose test must end in PASS, or in FAIL, the given number of times. It has one CPU, so
+// that less happens by luck.
 func test(dir, command, verdict string, times int) {
 	pattern, pkg := first(`^go test -run (\S+) \.\S*$`, command), first(` (\.\S*)$`, command)
 	proved[command+"\n"] = true
