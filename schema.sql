@@ -97,7 +97,7 @@ INSERT INTO lists (id, board_id, name, position) VALUES
   ('list-1', 'board-1', 'To do', 0), ('list-2', 'board-1', 'In progress', 1), ('list-3', 'board-1', 'Done', 2);
 
 INSERT INTO tasks (id, list_id, title, position) VALUES
-  ('task-1', 'list-1', 'Have somebody change something', 0),
+  ('task-1', 'list-1', 'See a change arrive', 0),
   ('task-2', 'list-1', 'Open this board in a second window', 1),
   ('task-3', 'list-1', 'Try polling every 30 seconds', 2),
   ('task-4', 'list-2', 'Watch polls that bring nothing', 0),

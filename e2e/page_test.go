@@ -59,7 +59,7 @@ func waitForServer(t *testing.T, url, want string) {
 }
 
 // The tasks of a fresh database, as waitForLists has them: task-1 to task-3, task-4, and task-5.
-const demoTasks = "Have somebody change something, Open this board in a second window, " +
+const demoTasks = "See a change arrive, Open this board in a second window, " +
 	"Try polling every 30 seconds | Watch polls that bring nothing | Start the server"
 
 // demoTitle returns the title of task-1 for 1, and so on.
