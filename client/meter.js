@@ -75,11 +75,12 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   const kind = poll.error ? "failed" : poll.rows === 0 ? "nothing" : poll.source === "board" ? "first" : "changes";
   counts[kind]++;
   if (user >= users.length) return; // one whom the knob has taken away meanwhile
-  users[user].push({ at, kind, made: news.length === 0 ? undefined
+  const sent = at - (performance.now() - poll.startTime);
+  // What brought nothing is marked where it was sent. One that was under way at a change did not miss that change.
+  users[user].push({ at: kind === "nothing" ? sent : at, kind, made: news.length === 0 ? undefined
     : Math.min(at, ...news.map((task) => at - age(task)), ...waitedFor.map((change) => change.at)) });
   // The response has what was committed before the request was sent. A change has its stamp a moment earlier than that.
-  const sent = at - (performance.now() - poll.startTime) - (kind === "first" ? 0 : 1000);
-  if (!poll.error) hasUntil[user] = Math.max(hasUntil[user] ?? 0, sent, newest);
+  if (!poll.error) hasUntil[user] = Math.max(hasUntil[user] ?? 0, sent - (kind === "first" ? 0 : 1000), newest);
   if (user === 0) addRequest(poll, at);
   if (user === 0 && news.length > 0) show();
 }
