@@ -19,7 +19,12 @@ func openLoop(t *testing.T, url string) *browser {
 		window.waits = []; // one for each round of the loop
 		window.setTimeout = (f, ms) => { waits.push(ms); return wait(f, ms / 50); };
 		window.polls = []; // the URLs
-		window.fetch = (url) => { if (url.includes("/updates")) polls.push(url); return send(url); };
+		window.underWay = 0;
+		window.fetch = async (url) => {
+			if (url.includes("/updates")) polls.push(url);
+			underWay++;
+			return send(url).finally(() => { underWay--; });
+		};
 		window.errors = [];
 		console.error = (error) => { errors.push(String(error)); }`})
 	b.do("POST", "/url", map[string]any{"url": url + "/client/loop.html"}, nil)
@@ -30,7 +35,7 @@ func openLoop(t *testing.T, url string) *browser {
 func (b *browser) rounds() {
 	b.t.Helper()
 	b.run("window.goal = waits.length + 2")
-	b.wait("waits.length >= goal")
+	b.wait("waits.length >= goal && underWay === 0")
 }
 
 // loopShows reports when loop.html does not show these tasks after two rounds. The tasks of each list are in one text.
