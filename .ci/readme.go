@@ -96,7 +96,7 @@ func prove(name string, proof func()) (ok bool) {
 	}
 	began := time.Now()
 	var cancel func()
-	proofTime, cancel = context.WithTimeout(interrupted, 5*time.Minute)
+	proofTime, cancel = context.WithTimeout(interrupted, 10*time.Minute)
 	defer func() {
 		if why := recover(); why != nil {
 			failed = true
@@ -479,7 +479,7 @@ func (p *process) want(ok bool, format string, args ...any) {
 	}
 }
 
-// until waits until done returns true. It ends the proof at hand if the process ends before, or a minute is over.
+// until waits until done returns true. It ends the proof at hand if the process ends before, or after two minutes.
 func (p *process) until(done func() bool, format string, args ...any) {
 	for began := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
 		select {
@@ -487,7 +487,7 @@ func (p *process) until(done func() bool, format string, args ...any) {
 			p.want(done(), format, args...)
 			return
 		default:
-			p.want(time.Since(began) < time.Minute, format, args...)
+			p.want(time.Since(began) < 2*time.Minute, format, args...)
 		}
 	}
 }
