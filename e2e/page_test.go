@@ -567,6 +567,7 @@ func TestWidths(t *testing.T) {
 	boardTop := `document.querySelector("#board").getBoundingClientRect().top + scrollY`
 	b.resize(1280, 800)
 	b.check(`document.querySelector(".task .title").getBoundingClientRect().bottom < 800`, "the first cards, in view")
+	b.check(boardTop+` < document.querySelector("#requests").getBoundingClientRect().top`, "the board, before the table")
 	b.resize(390, 844)
 	b.check(boardTop+" < 2 * 844", "the board, on the second screen")
 	for _, task := range []string{"task-1", "task-2"} {
