@@ -28,11 +28,18 @@ func open(t *testing.T, url string) *browser {
 	return b
 }
 
-// openPage opens the page in a new browser, as it is from the start. Its scripts find meter.js as meter.
+// openPage opens the page in a new browser, as it is from the start. Its scripts find meter.js as meter, and in lit the
+// cards that were lit.
 func openPage(t *testing.T, url string) *browser {
 	t.Helper()
 	b := openBrowser(t, url)
 	b.run(`window.sameDocument = true;
+		window.lit = [];
+		const { animate } = Element.prototype;
+		Element.prototype.animate = function (...args) {
+			lit.push(this);
+			return animate.apply(this, args);
+		};
 		return import("/client/meter.js").then((meter) => { window.meter = meter; })`)
 	return b
 }
