@@ -174,6 +174,9 @@ func TestFreshBoard(t *testing.T) {
 			if got := resp.Header.Get("Content-Type"); got != "application/json" {
 				t.Errorf("GET /boards/%s: Content-Type = %q, want application/json", test.path, got)
 			}
+			if got := resp.Header.Get("Cache-Control"); got != "no-cache" && !strings.Contains(test.path, "updates") {
+				t.Errorf("GET /boards/%s: Cache-Control = %q, want no-cache", test.path, got)
+			}
 			if got := resp.Header.Get("Access-Control-Allow-Origin"); got != "" {
 				t.Errorf("GET /boards/%s: Access-Control-Allow-Origin = %q, want none", test.path, got)
 			}
@@ -595,6 +598,16 @@ func TestInternalError(t *testing.T) {
 	}
 	if got := log.String(); !strings.Contains(got, "method=GET path=/boards/board-1/updates error=\"no such column") {
 		t.Errorf("log = %q, want the method, the path and SQLite's words", got)
+	}
+}
+
+// TestRefusedBySchema sends what only schema.sql refuses. The log must say which of its rules did.
+func TestRefusedBySchema(t *testing.T) {
+	url, _ := newServer(t)
+	log := captureLog(t)
+	send(t, "PATCH", url+"/tasks/task-1", `{"position":-1}`)
+	if got, want := log.String(), "CHECK constraint failed: position >= 0"; !strings.Contains(got, want) {
+		t.Errorf("log of a PATCH with position -1 = %q, want %q in it", got, want)
 	}
 }
 
