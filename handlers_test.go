@@ -499,7 +499,7 @@ func TestErrors(t *testing.T) {
 				}
 				status := max(test.status, 400)
 				if resp.StatusCode != status || !strings.Contains(got.Error, test.want) {
-					t.Errorf("%s: status %d, %q; want %d, %q", sent, resp.StatusCode, got.Error, status, test.want)
+					t.Errorf("%s: status %d, %.200s; want %d, %q", sent, resp.StatusCode, body, status, test.want)
 				}
 				header := resp.Header
 				if header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" {

@@ -17,7 +17,6 @@ export const idleTimes = /** @type {{from: number, to: number}[]} */ ([]); // th
 export const counts = { nothing: 0, changes: 0, first: 0, failed: 0, bytes: 0 };
 const hasUntil = /** @type {number[]} */ ([]); // of each user: all that was changed until then has reached the user
 const own = /** @type {Set<string>} */ (new Set()); // the keys of what the first user wrote
-
 let startedAt = Date.now(), intervalMs = 0;
 
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
@@ -64,7 +63,7 @@ export const age = (/** @type {Task} */ task) => Math.max(0, Date.now() - Date.p
 const isWaiting = (/** @type {number} */ user, /** @type {Change} */ change) =>
   hasUntil[user] < change.at && !(user === 0 && own.has(change.key));
 
-/** Counts a poll of a user, in the same way as the server does. */
+/** Counts a poll of a user. */
 export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   const at = Date.now();
   const news = poll.error || poll.source === "board" ? [] : poll.tasks.filter((task) => user > 0 || isNews(task));
@@ -80,7 +79,8 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   users[user].push({ at: kind === "nothing" ? sent : at, kind, made: news.length === 0 ? undefined
     : Math.min(at, ...news.map((task) => at - age(task)), ...waitedFor.map((change) => change.at)) });
   // The response has what was committed before the request was sent. A change has its stamp a moment earlier than that.
-  if (!poll.error) hasUntil[user] = Math.max(hasUntil[user] ?? 0, sent - (kind === "first" ? 0 : 1000), newest);
+  if (!poll.error && !poll.restarted)
+    hasUntil[user] = Math.max(hasUntil[user] ?? 0, newest, sent - (kind === "first" ? 0 : 1000));
   if (user === 0) addRequest(poll, at);
   if (user === 0 && news.length > 0) show();
 }

@@ -18,15 +18,14 @@ let loads = 0; // how often the whole board came
 
 /** Updates the view: with all tasks of the board, or with those that changed. */
 async function show(/** @type {Task[]} */ rows, /** @type {Source} */ source) {
+  if (source === "board") loads++; // first, because write, which looks at it, must not apply an older response
   if (source === "board" || rows.some((task) => !listElement(task.list_id))) await loadLists();
   const focused = /** @type {any} */ (document.activeElement);
   const list = focused.closest(".list");
   if (source === "poll") announce(rows.filter(meter.isNews));
-  if (source === "board") {
-    loads++;
-    tasks.clear();
-    if (loads > 1) byId("news").textContent = "The server was started anew, so the board was loaded anew.";
-  }
+  if (source === "board") tasks.clear();
+  if (source === "board" && loads > 1)
+    byId("news").textContent = "The server was started anew, so the board was loaded anew.";
   rememberPlaces();
   const live = rows.filter((task) => !task.deleted_at);
   for (const { id } of rows) tasks.delete(id);
@@ -69,9 +68,10 @@ async function loadLists() {
 
 /** Puts elements into a parent in this order, and moves none without need: a moved field loses the focus. */
 function place(/** @type {Element} */ parent, /** @type {Element[]} */ elements) {
+  const here = new Set(elements);
   let next = parent.firstElementChild;
   for (const element of elements) {
-    while (next?.matches(".gone")) next = next.nextElementSibling;
+    while (next && !here.has(next)) next = next.nextElementSibling; // it goes elsewhere, or keeps what was typed
     if (element === next) next = next.nextElementSibling;
     else parent.insertBefore(element, next);
   }
@@ -100,10 +100,10 @@ function showTask(/** @type {Task} */ task) {
   const { form } = card.querySelector("input");
   const note = card.querySelector(".note");
   if (form.hidden || inField(task.title) === form.dataset.from) note.textContent = "";
-  else say(note, "Another client renamed this task to ", task.title, ". Save replaces that title, Cancel keeps it.");
+  else say(note, "Another client renamed this task to ", task.title, ". If you type a title, Save replaces theirs.");
 }
 
-/** A title as a field for one line has it. */
+/** As a field has a title. */
 const inField = (/** @type {string} */ title) => title.replace(/[\r\n]/g, "");
 
 const label = (/** @type {Element} */ button, /** @type {string} */ text) =>
@@ -283,7 +283,7 @@ async function changeSomething() {
     meter.made(task);
     meter.show();
   } catch (e) {
-    if (/** @type {any} */ (e).status !== 404) return complain(/** @type {Error} */ (e));
+    if (steps === 0 || /** @type {any} */ (e).status !== 404) return complain(/** @type {Error} */ (e));
     steps = 0; // another client has deleted the task
     return changeSomething();
   }

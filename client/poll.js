@@ -1,28 +1,27 @@
 // @ts-check
-// The loop for use. It is loop.js, the loop for reading, with what a page needs every day. In a page:
+// Use this loop in your page. It does what loop.js does, and what a page needs beside that:
 //   import { startPolling } from "/client/poll.js";
 //   startPolling("/boards/board-1/updates", (rows, source) => {
 //     // If source is "board", show these rows and no others. If not, each of them was added, changed or deleted.
 //   });
-// The contract with the server: a response is {"data":[rows],"timestamp":"…"}, with all rows, or with those that
-// changed after the since of the request, which is the timestamp of an earlier response.
+// The contract with the server: a response is {"data":[rows],"timestamp":"…"}. A request without since gets all rows.
+// One with since, the timestamp of an earlier response, gets the rows that changed after it.
 // - A row has an id, and an updated_at that grows (as text) with every change of the row. A row that is not newer than
-//   the copy at hand is ignored, so repeats do no harm. A deleted row comes once more, with deleted_at.
+//   the copy at hand is ignored, so repeats do no harm. When a row is deleted, it is sent again, with deleted_at.
 // - timestamp grows (as text). If it is before since, a backup was restored, and all rows are loaded anew.
-// - X-Server-Start is another one after a restart. The server may then have other data, so all rows are loaded anew.
-//   Without this header, rows that the server no longer has stay in view (ghosts).
-// - ETag is another one after each change. It is sent back as If-None-Match, and 304 says that nothing changed.
-//   Without this header, an empty list says so. X-Poll-Interval advises an interval in seconds. Without it, that is 5.
-// These faults of loop.js are mended here. In apply: it shows a row that is older than the one at hand. In poll: it
-// waits as long as a server hangs, and behind equal polls, since the browser's cache lets them in one after the other.
-// In schedule: it asks a failing server as often as ever, in step with all other clients, and cannot be paused.
-
+// - X-Server-Start has a new value after each restart. The server may then have other data, so all rows are loaded
+//   anew. Without this header, rows that the server no longer has stay in view (ghosts).
+// - ETag has a new value after each change. It is sent back as If-None-Match, and 304 says that nothing changed.
+//   Without it, an empty list says so. X-Poll-Interval is the interval in seconds. Without it, that is 5 seconds.
+// These faults of loop.js are mended here. It waits as long as a server hangs, and as long as the browser's cache lets
+// an equal poll of another window go first. It asks a failing server as often as ever, and in step with other clients.
+// It cannot be paused. With writes added, it could show a row that is older than the one at hand.
 /**
  * @typedef {{id: string, list_id: string, title: string, description: string, position: number,
  *   created_at: string, updated_at: string, deleted_at?: string}} Task a task; with deleted_at it was deleted
  * @typedef {"board" | "poll" | "write"} Source a poll for the whole board, one for changes, or the response to a write
  * @typedef {{url: string, startTime: number, source: Source, status: number, rows: number, tasks: Task[],
- *   restarted?: boolean, error?: Error}} Poll rows: how many came; tasks: the news; restarted: they were thrown away
+ *   restarted?: boolean, error?: Error}} Poll rows: how many came; tasks: the news; restarted: the rows were not used
  */
 /**
  * @param {string} url what to poll while the page is visible
@@ -33,7 +32,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   const none = { since: "", etag: "", start: "" };
   let cursor = none; // the timestamp, the ETag and the server's start of the last response that was applied
   let advised = 5, chosen = 0, failures = 0, paused = false; // advised and chosen are in seconds
-  let timer = 0, notBefore = 0, nextAt = 0; // as performance.now(), which does not change when the clock is set
+  let timer = 0, notBefore = 0, nextAt = 0; // as performance.now(), which does not jump when the clock is set
   let underWay = /** @type {Poll | null} */ (null), abort = new AbortController();
   let queue = Promise.resolve(/** @type {Task[]} */ ([]));
   const seen = /** @type {Map<string, string>} */ (new Map()); // the updated_at of the copy at hand, by id
@@ -43,6 +42,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
     return queue = queue.catch(() => []).then(async () => {
       if (!rows.every((row) => row?.id && row.updated_at)) throw new Error("a row has no id or no updated_at");
       if (source === "board") seen.clear();
+      if (source === "write" && underWay?.source === "board") schedule(0); // that board may be older, so ask anew
       const tasks = rows.filter((task) => task.updated_at > (seen.get(task.id) ?? ""));
       if (tasks.length > 0 || source === "board") await onChange(tasks, source);
       for (const task of tasks) seen.set(task.id, task.updated_at);
@@ -66,35 +66,35 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
       advised = Math.max(1, Number(header("X-Poll-Interval")) || advised);
       const date = Date.parse(header("Date")) || Date.now(); // by the server's clock, as a date in Retry-After is
       const retryMs = 1000 * Number(header("Retry-After")) || Date.parse(header("Retry-After")) - date;
-      if (retryMs > 0) notBefore = performance.now() + retryMs + 1000 * Math.random();
+      notBefore = retryMs > 0 ? performance.now() + retryMs + 1000 * Math.random() : 0;
       const unchanged = sent.etag && response.status === 304;
       if (!response.ok && !unchanged) throw new Error(`the server responded with status ${response.status}`);
       const { data, timestamp } = unchanged ? { data: [], timestamp: sent.since } : await response.json();
       if (!Array.isArray(data) || typeof timestamp !== "string") throw new Error("the response is not a board's");
       received = true;
       result.rows = data.length;
-      const start = header("X-Server-Start") || sent.start; // Apache, as a proxy, takes it out of a 304
+      const start = header("X-Server-Start") || sent.start; // Apache, as a proxy, removes it from a 304
       result.restarted = sent.since !== "" && (start !== sent.start || timestamp < sent.since);
       if (!result.restarted) result.tasks = await apply(data, result.source); // if this fails, the cursor stays
       cursor = result.restarted ? none : { since: timestamp, etag: header("ETag"), start };
     } catch (e) {
-      if (underWay !== result && !received) return; // paused or hidden, or another poll was wanted: no failure
+      if (underWay !== result && !received) return; // cancelled by a pause, a hidden page or a newer poll
       result.error = /** @type {Error} */ (e);
     }
     failures = result.error ? failures + 1 : 0;
     const seconds = chosen || advised; // a server that fails is asked less and less often, to let it recover
     const waitMs = result.restarted ? 0 : 1000 * Math.max(seconds, Math.min(60, seconds * 2 ** failures));
-    if (underWay === result) schedule(waitMs * (0.9 + 0.2 * Math.random())); // with jitter, or clients stay in step
+    if (underWay === result) schedule(waitMs * (0.9 + 0.2 * Math.random())); // so clients do not stay in step
     onPoll(result);
   }
 
-  /** Sets when to poll next, in place of a poll that is set or under way. Nothing is set while paused or hidden. */
+  /** Cancels the poll that is planned or under way, and plans the next one, unless the page is paused or hidden. */
   function schedule(/** @type {number} */ waitMs) {
     clearTimeout(timer);
     abort.abort();
     underWay = null;
     const now = performance.now();
-    nextAt = Math.min(Math.max(now + waitMs, notBefore), now + 3_600_000); // from 2**31 ms on, setTimeout fires at once
+    nextAt = Math.min(Math.max(now + waitMs, notBefore), now + 2 ** 31 - 1); // for more, setTimeout fires at once
     if (!paused && !document.hidden) timer = setTimeout(poll, nextAt - now);
   }
 
@@ -108,7 +108,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   }
   setPaused(false, 0);
   return {
-    apply, pollNow, // apply(rows, "write") is for the response to a write, and never moves the cursor
+    apply, pollNow, // apply(rows, "write") is for a write's response, unless a board came since the write was sent
     pause: () => setPaused(true, 0),
     resume: (waitMs = 0) => setPaused(false, waitMs),
     every(/** @type {number} */ seconds, waitMs = 1000 * (seconds || advised)) { // 0 seconds: as the server advises

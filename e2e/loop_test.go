@@ -149,7 +149,7 @@ func TestLoopSlowServer(t *testing.T) {
 	<-held
 	b.run("window.before = polls.length; window.from = performance.now()")
 	b.wait("performance.now() > from + 2000")
-	b.check("polls.length === before", "the polls while one is held")
+	b.check("polls.length === before", "a poll was made although another one was under way")
 	close(release)
 	send(t, "PATCH", server+"/tasks/task-4", `{"title":"Renamed"}`)
 	b.loopShows(lists[0], "Renamed", lists[2])

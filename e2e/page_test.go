@@ -368,6 +368,11 @@ func TestRefusedWrites(t *testing.T) {
 	b.click("#reset")
 	problem("")
 
+	// A server that knows no tasks, such as another program on the port, is asked once.
+	p.write.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) { http.NotFound(w, r) }))
+	b.click("#somebody")
+	problem("It is not known whether the change was saved: the server responded with status 404.")
+
 	// A title that was not saved is not lost when another one is being typed.
 	typed, release := hold()
 	defer release()
@@ -451,9 +456,14 @@ func TestEditsInProgress(t *testing.T) {
 	waitForServer(t, server, `"list_id":"list-1","title":"Mine"`)
 	b.wait(`!document.querySelector('[data-id="task-1"]')`)
 
-	b.click(`[data-id="task-2"] .edit`)
-	send(t, "DELETE", server+"/tasks/task-2", "") // nothing was typed, so there is nothing to keep
-	b.wait(`!document.querySelector('[data-id="task-2"]')`)
+	// A card that leaves must not move the cards below it: a moved field loses the focus.
+	b.click(`[data-id="task-3"] .edit`)
+	b.run("window.lost = 0")
+	send(t, "PATCH", server+"/tasks/task-2", `{"list_id":"list-3"}`)
+	b.wait(`document.querySelector('.list:nth-child(4) [data-id="task-2"]')`)
+	b.check("window.lost === 0", "the focus")
+	send(t, "DELETE", server+"/tasks/task-3", "") // nothing was typed, so there is nothing to keep
+	b.wait(`!document.querySelector('[data-id="task-3"]')`)
 	b.wait(`document.activeElement.textContent === "To do"`)
 }
 
