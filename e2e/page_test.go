@@ -782,7 +782,7 @@ func TestFirstScreen(t *testing.T) {
 	b.waitForText("#span", "^The last 20 s, with a row for each user:$") // so that it is not empty
 	b.wait(`meter.counts.nothing > 3 && meter.counts.first === 10`)
 	b.check(spread(5000, 0), "the users' first polls must be spread over the interval")
-	b.check(shown+` === "■○"`, "the legend")
+	b.wait(shown + ` === "■○"`)
 	b.waitForText("#lead", `^\d+ of \d+ polls for changes brought nothing$`)
 	b.waitForText("#span", "^The last 2[1-9] s")
 	b.run("const { now } = Date; Date.now = () => now() + 100_000; meter.show()")
