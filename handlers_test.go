@@ -684,8 +684,17 @@ func waitFor(pool *sql.DB, before int64, ended <-chan struct{}) {
 
 // TestClientGone has a client leave while its poll waits. The poll may not be answered, logged or counted.
 func TestClientGone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "taskboard.db")
-	store := newStore(t, path)
+	for _, test := range []struct{ name, query string }{
+		{name: "whole board", query: ""},
+		{name: "changes", query: "?since=1970-01-01T00:00:00Z"},
+	} {
+		t.Run(test.name, func(t *testing.T) { clientGone(t, test.query) })
+	}
+}
+
+// clientGone does the work of TestClientGone with one poll.
+func clientGone(t *testing.T, query string) {
+	store := newStore(t, filepath.Join(t.TempDir(), "taskboard.db"))
 	routes := routes(store, 5*time.Second)
 	left, ended := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -706,7 +715,7 @@ func TestClientGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	io.WriteString(conn, "GET /boards/board-1/updates HTTP/1.1\r\nHost: x\r\n\r\n")
+	io.WriteString(conn, "GET /boards/board-1/updates"+query+" HTTP/1.1\r\nHost: x\r\n\r\n")
 	waitFor(store.reader, waits, ended)
 	conn.(*net.TCPConn).CloseWrite() // to the server, the client has gone, but the test can see what it sends
 	<-left
