@@ -231,7 +231,7 @@ func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task
 // scanTasks reads the rows of a selectTasks query. The slice is never nil, because JSON shows nil as null.
 //
 // Before each row, it looks at ctx, and returns the error of ctx if the client has gone. Given to QueryContext, ctx would
-// cost 11 to 17 % of the CPU time of a small poll, because database/sql starts a goroutine to watch it. A query across a
+// make reading 20 tasks take 48 µs in place of 33, because database/sql and the driver would watch it. A query across a
 // network can wait for long, so there ctx belongs in the query.
 func scanTasks(ctx context.Context, rows *sql.Rows, err error) ([]Task, error) {
 	if err != nil {
