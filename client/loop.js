@@ -1,4 +1,4 @@
-// The lesson's loop: ask, use the response, wait, ask again. It is for reading; poll.js is the same loop for use.
+// The lesson's loop: ask, use the response, wait, ask again. Read it to see how polling works. In a page, use poll.js.
 // ETag and 304 are left to the browser: at a 304, fetch returns the response that the browser has kept in its cache.
 let since = "", serverStart = ""; // from the last response that was used
 let lists = new Array(), tasks = new Map(); // the tasks by id, also those that were deleted
@@ -14,7 +14,7 @@ async function poll() {
   if (!since) tasks.clear();
   for (const task of data) tasks.set(task.id, task);
   if (data.length > 0 || !since) draw();
-  [since, serverStart] = [timestamp, start]; // only now: if an error came before, the same tasks come again
+  since = timestamp; serverStart = start; // only now: if an error came before, the same tasks come again
 }
 
 function draw() {
