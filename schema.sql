@@ -3,7 +3,8 @@
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
 -- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
 -- (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it looks earlier.)
--- STRICT makes SQLite check types. WITHOUT ROWID makes the id the only key of a row.
+-- STRICT makes SQLite check types. WITHOUT ROWID makes the id the only key of a row: without it, a row
+-- would also have a hidden key, by which REPLACE could remove it.
 
 CREATE TABLE boards (
   id         TEXT PRIMARY KEY,
@@ -53,8 +54,8 @@ CREATE INDEX tasks_changed ON tasks (list_id, updated_at);
 -- after the change.
 CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN
   -- The board's instant moves to now, or past its old value if that is later. So no change has an
-  -- instant that a client has already, even when the clock steps back. (Adding 0.001 is not enough:
-  -- SQLite before 3.40, which an older shell has, rounds it away for one instant in a hundred.)
+  -- instant that a client has already, even when the clock steps back. (It adds 0.002 because older
+  -- versions of SQLite, such as 3.37, sometimes round 0.001 away.)
   UPDATE boards SET updated_at = max(
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.002 seconds'))
@@ -82,8 +83,8 @@ WHEN NEW.id <> OLD.id
   OR (SELECT board_id FROM lists WHERE id = NEW.list_id)
      IS NOT (SELECT board_id FROM lists WHERE id = OLD.list_id)
 BEGIN SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead'); END;
--- REPLACE removes a row that has the same key, without running task_delete_guard. (The hidden key of a table
--- without WITHOUT ROWID would be a second way to do that.)
+-- REPLACE removes a row that has the same id, without running task_delete_guard, and inserts a new one. On the
+-- same board, that is a change like any other.
 CREATE TRIGGER task_replace_guard BEFORE INSERT ON tasks
 WHEN EXISTS (
   SELECT 1 FROM tasks t JOIN lists l ON t.list_id = l.id
