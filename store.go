@@ -266,16 +266,12 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	// has seen it. With immediate, a transaction waits for other writers when it begins.
 	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
-	writer, err1 := newPool(source, 1)
-	idlePolls, err2 := newPool(source, 1)
-	reader, err3 := newPool(source, 4)
-	err := errors.Join(err1, err2, err3)
-	if err != nil {
-		return nil, err
+	s := &Store{
+		writer: newPool(source, 1), idlePolls: newPool(source, 1), reader: newPool(source, 4),
+		busyTimeout: busyTimeout,
 	}
-
-	s := &Store{writer: writer, idlePolls: idlePolls, reader: reader, busyTimeout: busyTimeout}
-	if err = s.createSchema(source); err == nil {
+	err := s.createSchema(source)
+	if err == nil {
 		err = s.prepare()
 	}
 	if err != nil {
@@ -284,15 +280,16 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	return s, nil
 }
 
-// newPool returns a pool of at most so many connections. They stay open while they are idle: closing one
-// would throw away the statements that are prepared on it.
-func newPool(source string, connections int) (*sql.DB, error) {
+// newPool returns a pool of at most so many connections, which open when they are first needed. They stay
+// open while they are idle: closing one would throw away the statements that are prepared on it.
+func newPool(source string, connections int) *sql.DB {
 	db, err := sql.Open("sqlite3", source)
-	if err == nil {
-		db.SetMaxOpenConns(connections)
-		db.SetMaxIdleConns(connections)
+	if err != nil {
+		panic(err) // only if there is no driver of this name
 	}
-	return db, err
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db
 }
 
 // createSchema runs schema.sql on an empty database. Any other must have all that schema.sql makes, word
@@ -316,10 +313,7 @@ func (s *Store) createSchema(source string) error {
 	}
 
 	// A database in memory has what schema.sql makes. This searches the file for each part of it.
-	memory, err := newPool(":memory:", 1) // a second connection would have a second memory
-	if err != nil {
-		return err
-	}
+	memory := newPool(":memory:", 1) // a second connection would have a second memory
 	defer memory.Close()
 	if _, err := memory.Exec(schema+"\nATTACH ? AS file", source); err != nil {
 		return err
