@@ -278,10 +278,8 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case ok:
 		status, message = forClient.status, forClient.message
-	case errors.Is(err, ErrNoBoard):
-		status, message = http.StatusNotFound, "there is no such board; the demo board is board-1"
-	case errors.Is(err, ErrNoTask):
-		status, message = http.StatusNotFound, "there is no such task, or it was deleted"
+	case errors.Is(err, ErrNoBoard), errors.Is(err, ErrNoTask):
+		status, message = http.StatusNotFound, err.Error()
 	case errors.Is(err, ErrConstraint):
 		status, message = http.StatusBadRequest, "list_id must name a list of the task's board"
 		slog.Info(message, "method", r.Method, "path", r.URL.Path, "error", err)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -13,15 +14,15 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Errors that Store methods return. The last two are wrapped, with the driver's own words.
+// Errors that Store methods return. The last two are wrapped together with their cause.
 var (
-	ErrNoBoard    = errors.New("no such board")
-	ErrNoTask     = errors.New("no such task")
+	ErrNoBoard    = errors.New("there is no such board; the demo board is board-1")
+	ErrNoTask     = errors.New("there is no such task, or it was deleted")
 	ErrConstraint = errors.New("schema.sql refused the write") // list_id names no list of the task's board
 	ErrBusy       = errors.New("the database stayed busy")     // see Open
 )
 
-// timestampLayout is the layout of every instant, as schema.sql and JavaScript's toISOString have it.
+// timestampLayout is the layout of every instant, that of JavaScript's toISOString.
 const timestampLayout = "2006-01-02T15:04:05.000Z"
 
 // Task is one row of the table tasks, as clients receive it.
@@ -51,63 +52,45 @@ type TaskChanges struct {
 	Position    *int32  `json:"position"` // no int64, so that there is always a place behind it
 }
 
-// Board is a board with its lists, ordered by position.
-type Board struct {
-	ID    string `json:"id"`
-	Name  string `json:"name"`
-	Lists []List `json:"lists"`
-}
-
-// List is one list of a board, without its tasks.
-type List struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Position int64  `json:"position"`
-}
-
 // Store keeps boards in an SQLite file. It is safe for concurrent use.
 type Store struct {
-	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that find
-	// nothing new share that of idlePolls, so they never wait while others read whole boards.
+	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
+	// find nothing new need only idlePolls, so they never wait while others read whole boards.
 	writer, idlePolls, reader *sql.DB
 
-	// What polls ask, prepared once on each connection. To prepare is to plan: which index to read, in
-	// which order. Doing so at each request would repeat that work. There are two statements for tasks,
-	// because polls want the live tasks in the order of the board, or all changed tasks, deleted ones too.
+	// What polls ask, prepared once on each connection. Preparing includes planning: which index to
+	// read, and in which order.
 	timestampOf, boardTasks, changedTasks *sql.Stmt
 
 	busyTimeout time.Duration // see Open
 }
 
-// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. The server's
-// clock would not do: a change that was stamped earlier may be committed later, and a client that has
-// the clock's time would miss it. It takes no context, because its query is over in microseconds.
+// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. The
+// server's clock would not do: a change that was stamped earlier may be committed later, and a
+// client that has the clock's time would miss it.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
-	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", ErrNoBoard
-	}
+	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // takes microseconds, so it needs no context
 	return timestamp, wrap(err)
 }
 
-// taskColumns are the columns that scanTasks reads. It also reads deletedAt, if that is selected.
+// scanTasks reads taskColumns and, if it follows them, deletedAt. Live tasks do without it.
 const (
 	taskColumns = `t.id, t.list_id, t.title, t.description, t.position, t.created_at, t.updated_at`
 	deletedAt   = `coalesce(t.deleted_at, '')`
 )
 
-// (SELECT ?) is the same value as ?. SQLite plans l.board_id = ? again whenever the value has changed,
-// and the driver clears all values after each use. So SQLite would plan at every poll, which takes longer
-// than reading the rows. It cannot look into (SELECT ?), and it does not look at the value of > ? below.
+// (SELECT ?) has the same value as ?, but SQLite does not look into it. Whenever the value in
+// l.board_id = ? has changed, SQLite plans the query again. The driver clears all values after each
+// use, so that would be at every poll, and planning takes longer than reading the rows.
 const boardTasksQuery = `
 SELECT ` + taskColumns + `
 FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
 ORDER BY l.position, l.id, t.position, t.id`
 
-// BoardTasks returns the live tasks of a board, by list position, task position and id. If ctx is done
-// before all are read, because the client has gone, it stops and returns the error of ctx.
+// BoardTasks returns the live tasks of a board, by list position, task position and id. If ctx is
+// done before, because the client has gone, it stops and returns the error of ctx.
 func (s *Store) BoardTasks(ctx context.Context, boardID string) ([]Task, error) {
 	return scanTasks(s.boardTasks.QueryContext(ctx, boardID))
 }
@@ -118,8 +101,8 @@ FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
-// ChangedTasks returns the tasks that changed after since (in timestampLayout), deleted ones too, by
-// updated_at. It stops as BoardTasks does.
+// ChangedTasks returns the tasks that changed after since (in timestampLayout), deleted ones too,
+// by updated_at. It stops as BoardTasks does.
 func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task, error) {
 	return scanTasks(s.changedTasks.QueryContext(ctx, boardID, since))
 }
@@ -144,31 +127,16 @@ func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	return tasks, wrap(rows.Err())
 }
 
-// Board returns a board with its lists, or ErrNoBoard. It stops as BoardTasks does.
-func (s *Store) Board(ctx context.Context, boardID string) (Board, error) {
-	board := Board{ID: boardID, Lists: []List{}}
-	err := s.reader.QueryRowContext(ctx, `SELECT name FROM boards WHERE id = ?`, boardID).Scan(&board.Name)
-	if errors.Is(err, sql.ErrNoRows) {
-		return Board{}, ErrNoBoard
-	}
-	if err != nil {
-		return Board{}, wrap(err)
-	}
-	rows, err := s.reader.QueryContext(ctx,
-		`SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`, boardID)
-	if err != nil {
-		return Board{}, wrap(err)
-	}
-	defer rows.Close()
-
-	for rows.Next() {
-		var list List
-		if err := rows.Scan(&list.ID, &list.Name, &list.Position); err != nil {
-			return Board{}, err
-		}
-		board.Lists = append(board.Lists, list)
-	}
-	return board, wrap(rows.Err())
+// Board returns a board with its lists in order, or ErrNoBoard. SQLite writes the JSON, so a new
+// column of lists is added in one place. It stops as BoardTasks does.
+func (s *Store) Board(ctx context.Context, boardID string) (json.RawMessage, error) {
+	var board []byte
+	err := s.reader.QueryRowContext(ctx, `
+		SELECT json_object('id', id, 'name', name, 'lists', json((
+			SELECT json_group_array(json_object('id', id, 'name', name, 'position', position) ORDER BY position, id)
+			FROM lists WHERE board_id = boards.id)))
+		FROM boards WHERE id = ?`, boardID).Scan(&board)
+	return board, wrap(err)
 }
 
 // CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list.
@@ -182,8 +150,9 @@ func (s *Store) CreateTask(ctx context.Context, n NewTask) (Task, error) {
 		id, n.ListID, n.Title, n.Description)
 }
 
-// UpdateTask changes a task. With another list and no position, the task comes last in that list. It
-// returns ErrNoTask if the task is not there or was deleted, and ErrConstraint for another board's list.
+// UpdateTask changes a task. With another list and no position, it puts the task last in that list.
+// It returns ErrNoTask if there is no such task or it was deleted, and ErrConstraint if list_id names
+// no list of the task's board.
 func (s *Store) UpdateTask(ctx context.Context, id string, c TaskChanges) (Task, error) {
 	return s.write(ctx, id, `
 		UPDATE tasks SET
@@ -197,20 +166,21 @@ func (s *Store) UpdateTask(ctx context.Context, id string, c TaskChanges) (Task,
 		id, c.ListID, c.Title, c.Description, c.Position)
 }
 
-// DeleteTask marks a task as deleted. It returns ErrNoTask if the task is not there or was deleted before.
+// DeleteTask marks a task as deleted. It returns ErrNoTask as UpdateTask does.
 func (s *Store) DeleteTask(ctx context.Context, id string) (Task, error) {
 	return s.write(ctx, id, `
 		UPDATE tasks SET deleted_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 		WHERE id = ?1 AND deleted_at IS NULL`, id)
 }
 
-// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on. It returns
-// the task as the next poll will show it. So it reads the row again: RETURNING would give it as it was
-// before it was stamped.
+// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on. It
+// returns the task as the next poll will show it. So it reads the row after the write: RETURNING
+// would give the row as it was before the triggers stamped it.
 func (s *Store) write(ctx context.Context, id, statement string, args ...any) (Task, error) {
 	ctx = context.WithoutCancel(ctx) // a client that leaves does not take its write back
 
-	// The write waits here for the writes before it, and in BeginTx for other processes. SQLite counts that time.
+	// The write waits here for the writes before it, and then in BeginTx, where SQLite counts the
+	// time, for other processes.
 	waiting, cancel := context.WithTimeout(ctx, s.busyTimeout)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
@@ -239,10 +209,12 @@ func (s *Store) write(ctx context.Context, id, statement string, args ...any) (T
 	return tasks[0], wrap(tx.Commit())
 }
 
-// wrap adds ErrBusy or ErrConstraint to an error of the driver that means it.
+// wrap returns the error of this file that err means, or else err.
 func wrap(err error) error {
 	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
 	switch {
+	case errors.Is(err, sql.ErrNoRows): // only boards are read one by one
+		return ErrNoBoard
 	case ok && sqliteErr.Code == sqlite3.ErrConstraint:
 		return fmt.Errorf("%w: %w", ErrConstraint, err)
 	case ok && sqliteErr.Code == sqlite3.ErrBusy, errors.Is(err, context.DeadlineExceeded):
@@ -254,16 +226,16 @@ func wrap(err error) error {
 //go:embed schema.sql
 var schema string
 
-// Open opens the database file at path, and creates the demo board if it is missing or empty. It returns
-// an error for a file that is not a database, that may not be written, or that lacks something that
-// schema.sql makes. The caller must Close the Store.
+// Open opens the database file at path, and creates the demo board if the file is missing or empty.
+// It returns an error for a file that is not a database, that may not be written, or that lacks
+// something that schema.sql makes. The caller must Close the Store.
 //
-// A write waits at most busyTimeout for the writes before it, and then at most busyTimeout for another
-// process that keeps the file locked. After that it fails with ErrBusy.
+// A write waits at most busyTimeout for the writes before it, and then at most busyTimeout for
+// another process that keeps the file locked. After that it fails with ErrBusy.
 func Open(path string, busyTimeout time.Duration) (*Store, error) {
-	// These settings belong to a connection. In the data source name they reach every connection of a
-	// pool; sent with Exec, they would reach one. FULL keeps a change through a power cut once a client
-	// has seen it. With immediate, a transaction waits for other writers when it begins.
+	// Settings here reach every connection of a pool; sent with Exec, they would reach one. With FULL,
+	// a change that a client has seen survives a power cut. With immediate, a transaction waits for
+	// other writers when it begins.
 	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
 	s := &Store{
@@ -280,8 +252,8 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	return s, nil
 }
 
-// newPool returns a pool of at most so many connections, which open when they are first needed. They stay
-// open while they are idle: closing one would throw away the statements that are prepared on it.
+// newPool returns a pool of at most so many connections, which open when they are first needed and
+// stay open, so that the statements prepared on them are kept.
 func newPool(source string, connections int) *sql.DB {
 	db, err := sql.Open("sqlite3", source)
 	if err != nil {
@@ -292,9 +264,9 @@ func newPool(source string, connections int) *sql.DB {
 	return db
 }
 
-// createSchema runs schema.sql on an empty database. Any other must have all that schema.sql makes, word
-// for word: tools that change a table often make another one in its place, without its triggers, and
-// then no change would reach a poll.
+// createSchema runs schema.sql on an empty database. Any other must have all that schema.sql makes,
+// word for word: tools that change a table often make another one in its place, without its
+// triggers, and then no change would reach a poll.
 func (s *Store) createSchema(source string) error {
 	tx, err := s.writer.Begin()
 	if err != nil {
@@ -312,7 +284,7 @@ func (s *Store) createSchema(source string) error {
 		return tx.Commit()
 	}
 
-	// A database in memory has what schema.sql makes. This searches the file for each part of it.
+	// Each object that schema.sql makes in memory must be in the file, too.
 	memory := newPool(":memory:", 1) // a second connection would have a second memory
 	defer memory.Close()
 	if _, err := memory.Exec(schema+"\nATTACH ? AS file", source); err != nil {
@@ -335,8 +307,8 @@ func (s *Store) createSchema(source string) error {
 
 // prepare turns on the write-ahead log and prepares the statements of Store.
 func (s *Store) prepare() error {
-	// With a write-ahead log (WAL), reads go on while a write commits. This changes the file, so it comes
-	// after the check that the file is a task board.
+	// With a write-ahead log (WAL), reads go on while a write commits. This changes the file, so it
+	// comes after createSchema has checked it.
 	_, err := s.writer.Exec("PRAGMA journal_mode = WAL")
 	if err != nil {
 		return err
