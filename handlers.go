@@ -30,7 +30,7 @@ var (
 // server holds what the handlers share.
 type server struct {
 	store        *Store
-	started      string // the instant at which the server started
+	started      string // when the server started; before, the database may have been another one
 	pollInterval string // the interval that clients are advised, in seconds
 }
 
@@ -50,7 +50,7 @@ func routes(store *Store, pollInterval time.Duration) http.Handler {
 	mux.HandleFunc("GET /{$}", serveFile)
 	mux.HandleFunc("GET /client/{file...}", serveFile)
 
-	// This refuses writes that a page of another site makes a visitor's browser send (CSRF).
+	// This refuses writes that a page of another site has a visitor's browser send (CSRF).
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
@@ -61,23 +61,19 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	// The timestamp is read before the tasks. What is committed in between is then in the next
-	// response, perhaps also in this one, which does no harm. In the opposite order, it could
-	// be in neither.
+	// The timestamp is read before the tasks. So a change that is committed in between is in the
+	// next response, and perhaps also in this one. In the opposite order, it could be in neither.
 	boardID := r.PathValue("boardId")
 	timestamp, err := s.store.Timestamp(boardID)
 	if err != nil {
 		return err
 	}
 
-	// A change moves the timestamp, and after a restart the database may be another one, so the
-	// ETag has both. It is weak (W/): tasks may be newer than the timestamp, and the next body
-	// with it another one.
-	etag := `W/"` + s.started + "-" + timestamp + `"`
+	etag := `W/"` + s.started + "-" + timestamp + `"` // weak (W/), as a task may be newer than the timestamp
 	notModified := matchesETag(r.Header.Values("If-None-Match"), etag)
 	tasks := []Task{} // stays empty if nothing changed; nil would be null in JSON
 	switch {
-	case notModified: // the client has this version, so no task is read
+	case notModified: // the client has this response, so no task is read
 	case since == "":
 		tasks, err = s.store.BoardTasks(r.Context(), boardID)
 	case since < timestamp:
@@ -105,17 +101,17 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pollCacheControl: clients ask each time, and see a dead server (must-revalidate). A shared cache may send
-// one response to all for a second, and renew it in the background for two more. Where there are accounts,
-// this must be "private", or a cache gives one person's board to another.
+// pollCacheControl has clients ask each time, and see when the server is dead (must-revalidate). A
+// shared cache may send one response to all for a second, and for two more while it gets a new one.
+// With accounts, this must be "private", or a cache sends one person's board to another.
 const pollCacheControl = "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2"
 
-// parseSince returns the since of a query string in timestampLayout, or "" if there is none. It accepts
-// what Go reads as a time of RFC 3339, and returns a clientError for anything else.
+// parseSince returns the since of a query string in timestampLayout, or "" if there is none. It
+// returns a clientError if Go does not read since as a time of RFC 3339.
 func parseSince(rawQuery string) (string, error) {
 	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would leave out what it cannot parse
 	if err != nil {
-		return "", badRequest("the query string cannot be parsed; in a value, write %% as %%25 and ; as %%3B")
+		return "", badRequest("the query string cannot be parsed; in a value, write % as %25 and ; as %3B")
 	}
 	since := query.Get("since")
 	if since == "" {
@@ -123,13 +119,13 @@ func parseSince(rawQuery string) (string, error) {
 	}
 	t, err := time.Parse(time.RFC3339, since)
 	if err != nil {
-		return "", badRequest("since must be a time like 2026-11-24T10:45:00.123Z (RFC 3339), with + written as %%2B")
+		return "", badRequest("since must be a time like 2026-11-24T10:45:00.123Z (RFC 3339), with + written as %2B")
 	}
 	return t.UTC().Format(timestampLayout), nil // Format cuts off what is smaller than a millisecond
 }
 
-// matchesETag reports whether If-None-Match names etag or is *. As RFC 9110, section 13.1.2, wants it, the
-// comparison leaves out W/. With its quotes, the ETag cannot be found as a part of another one.
+// matchesETag reports whether If-None-Match is * or names etag, compared without W/ (RFC 9110,
+// section 13.1.2). Because of its quotes, the ETag is not found as a part of another one.
 func matchesETag(ifNoneMatch []string, etag string) bool {
 	tags := strings.Join(ifNoneMatch, ", ")
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
@@ -190,7 +186,7 @@ func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// checkTask returns a clientError for what a task cannot have. nil is a field that was not sent.
+// checkTask returns a clientError for what a task cannot have. A nil field was not sent.
 func checkTask(c TaskChanges) error {
 	switch {
 	case c.Title != nil && strings.TrimSpace(*c.Title) == "":
@@ -205,8 +201,8 @@ func checkTask(c TaskChanges) error {
 	return nil
 }
 
-// readJSON reads a request's body, one JSON object, into what into points to. It returns a clientError
-// if the body is anything else.
+// readJSON reads a request's body, one JSON object, into what into points to. It returns a
+// clientError if the body is anything else.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if mediaType != "application/json" {
@@ -224,16 +220,16 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 		return &clientError{http.StatusRequestEntityTooLarge, "the body must not be larger than 128 KiB"}
 	}
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrongType.Field != "" {
-		return badRequest("%s must be of type %s", wrongType.Field, wrongType.Type)
+		return badRequest(wrongType.Field + " must be of type " + wrongType.Type.String())
 	}
 	// encoding/json has no type for this error, only the text.
 	if field, ok := strings.CutPrefix(fmt.Sprint(err), "json: unknown field "); ok {
-		return badRequest("a client cannot set a field %s", field)
+		return badRequest("a client cannot set a field " + field)
 	}
 	return badRequest("the body must be one JSON object, with nothing behind it")
 }
 
-// handler writes a response, or returns the error that ServeHTTP writes as the response.
+// handler writes a response, or returns an error, for which ServeHTTP writes the response.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -257,7 +253,7 @@ func countFailed(poll handler) handler {
 	}
 }
 
-// clientError is an error whose message is for the client: what was wrong, and what is right.
+// clientError is an error whose message tells the client what was wrong, and what is right.
 type clientError struct {
 	status  int
 	message string
@@ -266,12 +262,12 @@ type clientError struct {
 func (e *clientError) Error() string { return e.message }
 
 // badRequest returns a clientError with status 400.
-func badRequest(format string, args ...any) error {
-	return &clientError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+func badRequest(message string) error {
+	return &clientError{http.StatusBadRequest, message}
 }
 
-// writeError writes the response to a request that failed. Other errors than clientErrors go to the log
-// only, because their text may show how the server works inside.
+// writeError writes the response to a request that failed. The text of an unforeseen error is for
+// the log only: it may show how the server works inside.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status, message := http.StatusInternalServerError, "internal error"
 	forClient, ok := errors.AsType[*clientError](err)
@@ -313,8 +309,7 @@ var clientFiles embed.FS // an editor's lock file, such as .#page.js, cannot be 
 // serveFile writes the page, or another file of client/.
 func serveFile(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	// Nothing from another site, and no place in a frame, where another site could steal
-	// clicks.
+	// The page loads nothing from other sites, and they cannot show it in a frame to steal clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once

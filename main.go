@@ -4,9 +4,8 @@
 //	go run .              serves the board in taskboard.db at http://localhost:3000
 //	go run . -watch URL   polls URL and prints what each poll brought
 //
-// A poll is GET /boards/{boardId}/updates?since=T, where T is the timestamp of the last
-// response. Read on with poll in handlers.go and the triggers in schema.sql. Updates, below, is
-// a client.
+// A poll is GET /boards/{boardId}/updates?since=T, where T is the timestamp of the last response.
+// Read on with poll in handlers.go and the triggers in schema.sql. Updates, below, is a client.
 package main
 
 import (
@@ -32,7 +31,7 @@ func main() {
 	addr := flag.String("addr", "localhost:3000", "`host:port` to listen on")
 	path := flag.String("db", "taskboard.db", "database `file`, made if it is missing")
 	interval := flag.Duration("interval", 0, "`time` between polls that clients are advised, 1s to 1h (default 5s)")
-	target := flag.String("watch", "", "do not serve, but poll this `URL`, every -interval or as often as its server advises")
+	target := flag.String("watch", "", "poll this `URL` in place of serving, every -interval or as its server advises")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -54,11 +53,9 @@ func main() {
 	}
 }
 
-// serve serves until ctx is done. It returns nil when all requests were finished and the
-// database was closed.
+// serve serves until ctx is done. Then it finishes all requests, closes the database and returns nil.
 func serve(ctx context.Context, addr, path string, interval time.Duration) (err error) {
-	// The port comes first, so that a second server by mistake does not touch the database of
-	// the first.
+	// The port comes first, so that a second server by mistake leaves the database alone.
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -70,12 +67,10 @@ func serve(ctx context.Context, addr, path string, interval time.Duration) (err 
 	defer func() { err = errors.Join(err, store.Close()) }() // sets the err that serve returns
 
 	srv := &http.Server{
-		Handler: routes(store, interval),
-		// A client that sends or reads too slowly loses its connection.
-		ReadTimeout:  5 * time.Second,
+		Handler:      routes(store, interval),
+		ReadTimeout:  5 * time.Second, // a client that sends or reads too slowly loses its connection
 		WriteTimeout: 30 * time.Second,
-		// A client that polls within this time keeps its connection.
-		IdleTimeout: 2 * time.Minute,
+		IdleTimeout:  2 * time.Minute, // a client that polls within this time keeps its connection
 	}
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- srv.Serve(listener) }()
@@ -126,12 +121,11 @@ type Update struct {
 	since, start, etag string // what the next poll needs of this response
 }
 
-// errOtherData says that the server has started again, or that a backup was restored.
 var errOtherData = errors.New("the server has other data now; asking for the whole board")
 
-// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves the loop. It
-// yields what each poll brought, or its error. With an interval of 0, it polls as often as the server
-// advises. Tasks count as received when the body of the loop has ended.
+// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves the
+// loop. It yields what each poll brought, or its error. With an interval of 0, it polls as often as
+// the server advises. A task counts as received when the body of the loop has ended.
 func Updates(ctx context.Context, target string, interval time.Duration) iter.Seq2[Update, error] {
 	return func(yield func(Update, error) bool) {
 		var last Update
@@ -141,7 +135,6 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 			if ctx.Err() != nil || !yield(update, err) {
 				return
 			}
-			last = update
 
 			if d, _ := time.ParseDuration(header.Get("X-Poll-Interval") + "s"); d > 0 {
 				advised = d
@@ -149,10 +142,10 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 			wait := cmp.Or(interval, advised)
 			switch err {
 			case nil:
-				failures = 0
+				last, failures = update, 0
 			case errOtherData:
-				wait = time.Second
-			default: // a server that fails is asked less and less often, to let it recover
+				last, wait = update, time.Second
+			default: // back off, so that a server that fails can recover
 				failures++
 				wait = max(wait, min(time.Minute, wait<<min(failures, 6)))
 			}
@@ -166,8 +159,8 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 	}
 }
 
-// retryAfter returns how long a response asks a client to wait (RFC 9110, section 10.2.3): for so many
-// seconds, or until a date, which is counted by the server's clock.
+// retryAfter returns how long a response asks a client to wait (RFC 9110, section 10.2.3): so many
+// seconds, or until a date by the server's clock.
 func retryAfter(header http.Header) time.Duration {
 	seconds, _ := time.ParseDuration(header.Get("Retry-After") + "s")
 	date, _ := http.ParseTime(header.Get("Retry-After"))
@@ -175,24 +168,23 @@ func retryAfter(header http.Header) time.Duration {
 	if err != nil {
 		now = time.Now()
 	}
-	return max(seconds, date.Sub(now)) // without a date, it is far in the past
+	return max(seconds, date.Sub(now)) // without a date, the zero Time is far in the past
 }
 
 var pollClient = http.Client{Timeout: 20 * time.Second} // for a whole response
 
-// ask polls once. With an error, the Update has no tasks, only what the next poll needs.
+// ask polls once. After errOtherData, the Update has only what the next poll needs.
 func ask(ctx context.Context, target string, last Update) (Update, http.Header, error) {
-	last.Tasks, last.Board = nil, false
 	req, err := http.NewRequestWithContext(ctx, "GET", target+"?since="+url.QueryEscape(last.since), nil)
 	if err != nil {
-		return last, nil, err
+		return Update{}, nil, err
 	}
 	if last.etag != "" {
 		req.Header.Set("If-None-Match", last.etag)
 	}
 	resp, err := pollClient.Do(req)
 	if err != nil {
-		return last, nil, err
+		return Update{}, nil, err
 	}
 	defer resp.Body.Close()
 
@@ -201,27 +193,28 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	header, etag, start := resp.Header, resp.Header.Get("ETag"), resp.Header.Get("X-Server-Start")
 	switch {
 	case last.etag != "" && (resp.StatusCode == http.StatusNotModified || etag == last.etag):
-		// Nothing new, also with 200: a cache may put the ETag of a 304 on an older body, and leave out headers.
+		// Nothing is new, also with 200: a cache may send the ETag of a 304 with an older body, and
+		// leave other headers out.
 		body.Timestamp, etag, start = last.since, last.etag, cmp.Or(start, last.start)
 	case resp.StatusCode != http.StatusOK:
-		return last, header, fmt.Errorf("the server responded with status %d", resp.StatusCode)
+		return Update{}, header, fmt.Errorf("the server responded with status %d", resp.StatusCode)
 	default:
-		err = json.NewDecoder(resp.Body).Decode(&body)
-	}
-	if err == nil && body.Timestamp == "" {
-		err = errors.New("the response has no timestamp")
-	}
-	if err != nil {
-		return last, header, err
+		if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+			return Update{}, header, err
+		}
 	}
 
+	board := last.since == ""
 	switch {
-	case last.since != "" && start != last.start, last.since == "" && start == last.start && start != "":
-		return Update{start: last.start}, header, errOtherData // a cache may have a board with this old start
+	case body.Timestamp == "":
+		return Update{}, header, errors.New("the response has no timestamp")
+	case !board && start != last.start, // the server has started again
+		board && start != "" && start == last.start: // a cache has the board of before the start
+		return Update{start: last.start}, header, errOtherData
 	case body.Timestamp < last.since: // a backup was restored
 		return Update{}, header, errOtherData
 	case body.Timestamp != last.since:
 		etag = "" // the next poll asks another URL
 	}
-	return Update{tasks, last.since == "", body.Timestamp, start, etag}, header, nil
+	return Update{tasks, board, body.Timestamp, start, etag}, header, nil
 }

@@ -52,14 +52,14 @@ type TaskChanges struct {
 	Position    *int32  `json:"position"` // no int64, so that there is always a place behind it
 }
 
-// Store keeps boards in an SQLite file. It is safe for concurrent use.
+// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops with the error of
+// its ctx when that is done, because the client has gone.
 type Store struct {
 	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
 	// find nothing new need only idlePolls, so they never wait while others read whole boards.
 	writer, idlePolls, reader *sql.DB
 
-	// What polls ask, prepared once on each connection. Preparing includes planning: which index to
-	// read, and in which order.
+	// What polls ask, prepared and so planned only once on each connection.
 	timestampOf, boardTasks, changedTasks *sql.Stmt
 
 	busyTimeout time.Duration // see Open
@@ -89,8 +89,7 @@ FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
 ORDER BY l.position, l.id, t.position, t.id`
 
-// BoardTasks returns the live tasks of a board, by list position, task position and id. If ctx is
-// done before, because the client has gone, it stops and returns the error of ctx.
+// BoardTasks returns the live tasks of a board, by list position, task position and id.
 func (s *Store) BoardTasks(ctx context.Context, boardID string) ([]Task, error) {
 	return scanTasks(s.boardTasks.QueryContext(ctx, boardID))
 }
@@ -102,7 +101,7 @@ WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
 // ChangedTasks returns the tasks that changed after since (in timestampLayout), deleted ones too,
-// by updated_at. It stops as BoardTasks does.
+// by updated_at.
 func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task, error) {
 	return scanTasks(s.changedTasks.QueryContext(ctx, boardID, since))
 }
@@ -127,8 +126,7 @@ func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	return tasks, wrap(rows.Err())
 }
 
-// Board returns a board with its lists in order, or ErrNoBoard. SQLite writes the JSON, so a new
-// column of lists is added in one place. It stops as BoardTasks does.
+// Board returns a board with its lists in order, as JSON that SQLite writes, or ErrNoBoard.
 func (s *Store) Board(ctx context.Context, boardID string) (json.RawMessage, error) {
 	var board []byte
 	err := s.reader.QueryRowContext(ctx, `
@@ -265,44 +263,41 @@ func newPool(source string, connections int) *sql.DB {
 }
 
 // createSchema runs schema.sql on an empty database. Any other must have all that schema.sql makes,
-// word for word: tools that change a table often make another one in its place, without its
-// triggers, and then no change would reach a poll.
+// word for word: tools that change a table often make another one in its place, without its triggers,
+// and then no change would reach a poll.
 func (s *Store) createSchema(source string) error {
 	tx, err := s.writer.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	var objects int     // tables, indexes and triggers
-	if err := tx.QueryRow(`SELECT count(*) FROM sqlite_schema`).Scan(&objects); err != nil {
-		return err
-	}
-	if objects == 0 {
-		if _, err := tx.Exec(schema); err != nil {
-			return err
-		}
-		return tx.Commit()
-	}
 
-	// Each object that schema.sql makes in memory must be in the file, too.
 	memory := newPool(":memory:", 1) // a second connection would have a second memory
 	defer memory.Close()
 	if _, err := memory.Exec(schema+"\nATTACH ? AS file", source); err != nil {
 		return err
 	}
-	var missing string
+	var missing string // the first of the tables, indexes and triggers in memory that the file lacks
+	var objects int    // in the file
 	err = memory.QueryRow(`
-		SELECT type || ' ' || name FROM main.sqlite_schema AS want
+		SELECT type || ' ' || name, (SELECT count(*) FROM file.sqlite_schema) FROM main.sqlite_schema AS want
 		WHERE NOT EXISTS (SELECT 1 FROM file.sqlite_schema WHERE name = want.name AND sql IS want.sql)
-		ORDER BY rowid`).Scan(&missing)
-	if err == nil {
+		ORDER BY rowid`).Scan(&missing, &objects)
+
+	switch {
+	case errors.Is(err, sql.ErrNoRows): // nothing is missing
+		_, err = tx.Exec(`UPDATE boards SET name = name WHERE false`) // tries whether the file may be written
+		return err
+	case err != nil:
+		return err
+	case objects > 0:
 		return fmt.Errorf("%s is missing, or is not as in schema.sql; "+
 			"delete the file if you do not need it, or name another file with -db", missing)
 	}
-	if errors.Is(err, sql.ErrNoRows) {
-		_, err = tx.Exec(`UPDATE boards SET name = name WHERE false`) // tries whether the file may be written
+	if _, err := tx.Exec(schema); err != nil {
+		return err
 	}
-	return err
+	return tx.Commit()
 }
 
 // prepare turns on the write-ahead log and prepares the statements of Store.
