@@ -61,8 +61,9 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	// The timestamp is read before the tasks. So a change that is committed in between is in the
-	// next response, and perhaps also in this one. In the opposite order, it could be in neither.
+	// The timestamp is read before the tasks. So a change that is committed in between is in
+	// the next response, and perhaps also in this one. In the opposite order, it could be in
+	// neither.
 	boardID := r.PathValue("boardId")
 	timestamp, err := s.store.Timestamp(boardID)
 	if err != nil {
@@ -101,9 +102,10 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pollCacheControl has clients ask each time, and see when the server is dead (must-revalidate). A
-// shared cache may send one response to all for a second, and for two more while it gets a new one.
-// With accounts, this must be "private", or a cache sends one person's board to another.
+// pollCacheControl has clients ask each time, and see when the server is dead
+// (must-revalidate). A shared cache may send one response to all for a second, and for two more
+// while it gets a new one. With accounts, this must be "private", or a cache sends one person's
+// board to another.
 const pollCacheControl = "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2"
 
 // parseSince returns the since of a query string in timestampLayout, or "" if there is none. It
@@ -266,8 +268,8 @@ func badRequest(message string) error {
 	return &clientError{http.StatusBadRequest, message}
 }
 
-// writeError writes the response to a request that failed. The text of an unforeseen error is for
-// the log only: it may show how the server works inside.
+// writeError writes the response to a request that failed. The text of an unforeseen error is
+// for the log only: it may show how the server works inside.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status, message := http.StatusInternalServerError, "internal error"
 	forClient, ok := errors.AsType[*clientError](err)
@@ -309,7 +311,8 @@ var clientFiles embed.FS // an editor's lock file, such as .#page.js, cannot be 
 // serveFile writes the page, or another file of client/.
 func serveFile(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	// The page loads nothing from other sites, and they cannot show it in a frame to steal clicks.
+	// The page loads nothing from other sites, and they cannot show it in a frame to steal
+	// clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once

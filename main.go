@@ -4,8 +4,9 @@
 //	go run .              serves the board in taskboard.db at http://localhost:3000
 //	go run . -watch URL   polls URL and prints what each poll brought
 //
-// A poll is GET /boards/{boardId}/updates?since=T, where T is the timestamp of the last response.
-// Read on with poll in handlers.go and the triggers in schema.sql. Updates, below, is a client.
+// A poll is GET /boards/{boardId}/updates?since=T, where T is the timestamp of the last
+// response. Read on with poll in handlers.go and the triggers in schema.sql. Updates, below, is
+// a client.
 package main
 
 import (
@@ -53,7 +54,8 @@ func main() {
 	}
 }
 
-// serve serves until ctx is done. Then it finishes all requests, closes the database and returns nil.
+// serve serves until ctx is done. Then it finishes all requests, closes the database and
+// returns nil.
 func serve(ctx context.Context, addr, path string, interval time.Duration) (err error) {
 	// The port comes first, so that a second server by mistake leaves the database alone.
 	listener, err := net.Listen("tcp", addr)
@@ -123,9 +125,9 @@ type Update struct {
 
 var errOtherData = errors.New("the server has other data now; asking for the whole board")
 
-// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves the
-// loop. It yields what each poll brought, or its error. With an interval of 0, it polls as often as
-// the server advises. A task counts as received when the body of the loop has ended.
+// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves
+// the loop. It yields what each poll brought, or its error. With an interval of 0, it polls as
+// often as the server advises. A task counts as received when the body of the loop has ended.
 func Updates(ctx context.Context, target string, interval time.Duration) iter.Seq2[Update, error] {
 	return func(yield func(Update, error) bool) {
 		var last Update
@@ -159,8 +161,8 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 	}
 }
 
-// retryAfter returns how long a response asks a client to wait (RFC 9110, section 10.2.3): so many
-// seconds, or until a date by the server's clock.
+// retryAfter returns how long a response asks a client to wait (RFC 9110, section 10.2.3): so
+// many seconds, or until a date by the server's clock.
 func retryAfter(header http.Header) time.Duration {
 	seconds, _ := time.ParseDuration(header.Get("Retry-After") + "s")
 	date, _ := http.ParseTime(header.Get("Retry-After"))
@@ -193,8 +195,8 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	header, etag, start := resp.Header, resp.Header.Get("ETag"), resp.Header.Get("X-Server-Start")
 	switch {
 	case last.etag != "" && (resp.StatusCode == http.StatusNotModified || etag == last.etag):
-		// Nothing is new, also with 200: a cache may send the ETag of a 304 with an older body, and
-		// leave other headers out.
+		// Nothing is new, also with 200: a cache may send the ETag of a 304 with an older body,
+		// and leave other headers out.
 		body.Timestamp, etag, start = last.since, last.etag, cmp.Or(start, last.start)
 	case resp.StatusCode != http.StatusOK:
 		return Update{}, header, fmt.Errorf("the server responded with status %d", resp.StatusCode)

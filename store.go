@@ -52,11 +52,12 @@ type TaskChanges struct {
 	Position    *int32  `json:"position"` // no int64, so that there is always a place behind it
 }
 
-// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops with the error of
-// its ctx when that is done, because the client has gone.
+// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops with the
+// error of its ctx when that is done, because the client has gone.
 type Store struct {
-	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
-	// find nothing new need only idlePolls, so they never wait while others read whole boards.
+	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls
+	// that find nothing new need only idlePolls, so they never wait while others read whole
+	// boards.
 	writer, idlePolls, reader *sql.DB
 
 	// What polls ask, prepared and so planned only once on each connection.
@@ -81,8 +82,8 @@ const (
 )
 
 // (SELECT ?) has the same value as ?, but SQLite does not look into it. Whenever the value in
-// l.board_id = ? has changed, SQLite plans the query again. The driver clears all values after each
-// use, so that would be at every poll, and planning takes longer than reading the rows.
+// l.board_id = ? has changed, SQLite plans the query again. The driver clears all values after
+// each use, so that would be at every poll, and planning takes longer than reading the rows.
 const boardTasksQuery = `
 SELECT ` + taskColumns + `
 FROM tasks t JOIN lists l ON t.list_id = l.id
@@ -100,8 +101,8 @@ FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
-// ChangedTasks returns the tasks that changed after since (in timestampLayout), deleted ones too,
-// by updated_at.
+// ChangedTasks returns the tasks that changed after since (in timestampLayout), deleted ones
+// too, by updated_at.
 func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task, error) {
 	return scanTasks(s.changedTasks.QueryContext(ctx, boardID, since))
 }
@@ -137,7 +138,8 @@ func (s *Store) Board(ctx context.Context, boardID string) (json.RawMessage, err
 	return board, wrap(err)
 }
 
-// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list.
+// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such
+// list.
 func (s *Store) CreateTask(ctx context.Context, n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(ctx, id, `
@@ -148,9 +150,9 @@ func (s *Store) CreateTask(ctx context.Context, n NewTask) (Task, error) {
 		id, n.ListID, n.Title, n.Description)
 }
 
-// UpdateTask changes a task. With another list and no position, it puts the task last in that list.
-// It returns ErrNoTask if there is no such task or it was deleted, and ErrConstraint if list_id names
-// no list of the task's board.
+// UpdateTask changes a task. With another list and no position, it puts the task last in that
+// list. It returns ErrNoTask if there is no such task or it was deleted, and ErrConstraint if
+// list_id names no list of the task's board.
 func (s *Store) UpdateTask(ctx context.Context, id string, c TaskChanges) (Task, error) {
 	return s.write(ctx, id, `
 		UPDATE tasks SET
@@ -172,13 +174,13 @@ func (s *Store) DeleteTask(ctx context.Context, id string) (Task, error) {
 }
 
 // write runs a statement that changes the task with this id, with args for ?1, ?2 and so on. It
-// returns the task as the next poll will show it. So it reads the row after the write: RETURNING
-// would give the row as it was before the triggers stamped it.
+// returns the task as the next poll will show it. So it reads the row after the write:
+// RETURNING would give the row as it was before the triggers stamped it.
 func (s *Store) write(ctx context.Context, id, statement string, args ...any) (Task, error) {
 	ctx = context.WithoutCancel(ctx) // a client that leaves does not take its write back
 
-	// The write waits here for the writes before it, and then in BeginTx, where SQLite counts the
-	// time, for other processes.
+	// The write waits here for the writes before it, and then in BeginTx, where SQLite counts
+	// the time, for other processes.
 	waiting, cancel := context.WithTimeout(ctx, s.busyTimeout)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
@@ -224,16 +226,16 @@ func wrap(err error) error {
 //go:embed schema.sql
 var schema string
 
-// Open opens the database file at path, and creates the demo board if the file is missing or empty.
-// It returns an error for a file that is not a database, that may not be written, or that lacks
-// something that schema.sql makes. The caller must Close the Store.
+// Open opens the database file at path, and creates the demo board if the file is missing or
+// empty. It returns an error for a file that is not a database, that may not be written, or
+// that lacks something that schema.sql makes. The caller must Close the Store.
 //
 // A write waits at most busyTimeout for the writes before it, and then at most busyTimeout for
 // another process that keeps the file locked. After that it fails with ErrBusy.
 func Open(path string, busyTimeout time.Duration) (*Store, error) {
-	// Settings here reach every connection of a pool; sent with Exec, they would reach one. With FULL,
-	// a change that a client has seen survives a power cut. With immediate, a transaction waits for
-	// other writers when it begins.
+	// Settings here reach every connection of a pool; sent with Exec, they would reach one.
+	// With FULL, a change that a client has seen survives a power cut. With immediate, a
+	// transaction waits for other writers when it begins.
 	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
 	s := &Store{
@@ -250,8 +252,8 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	return s, nil
 }
 
-// newPool returns a pool of at most so many connections, which open when they are first needed and
-// stay open, so that the statements prepared on them are kept.
+// newPool returns a pool of at most so many connections, which open when they are first needed
+// and stay open, so that the statements prepared on them are kept.
 func newPool(source string, connections int) *sql.DB {
 	db, err := sql.Open("sqlite3", source)
 	if err != nil {
@@ -262,9 +264,9 @@ func newPool(source string, connections int) *sql.DB {
 	return db
 }
 
-// createSchema runs schema.sql on an empty database. Any other must have all that schema.sql makes,
-// word for word: tools that change a table often make another one in its place, without its triggers,
-// and then no change would reach a poll.
+// createSchema runs schema.sql on an empty database. Any other must have all that schema.sql
+// makes, word for word: tools that change a table often make another one in its place, without
+// its triggers, and then no change would reach a poll.
 func (s *Store) createSchema(source string) error {
 	tx, err := s.writer.Begin()
 	if err != nil {
@@ -302,8 +304,8 @@ func (s *Store) createSchema(source string) error {
 
 // prepare turns on the write-ahead log and prepares the statements of Store.
 func (s *Store) prepare() error {
-	// With a write-ahead log (WAL), reads go on while a write commits. This changes the file, so it
-	// comes after createSchema has checked it.
+	// With a write-ahead log (WAL), reads go on while a write commits. This changes the file,
+	// so it comes after createSchema has checked it.
 	_, err := s.writer.Exec("PRAGMA journal_mode = WAL")
 	if err != nil {
 		return err
