@@ -64,8 +64,7 @@ CREATE TRIGGER task_stamped AFTER UPDATE ON tasks WHEN NEW.updated_at = '' BEGIN
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.002 seconds'))
   WHERE id = (SELECT board_id FROM lists WHERE id = NEW.list_id);
   UPDATE tasks SET updated_at = (
-    SELECT b.updated_at FROM boards b JOIN lists l ON l.board_id = b.id
-    WHERE l.id = NEW.list_id)
+    SELECT b.updated_at FROM boards b JOIN lists l ON l.board_id = b.id WHERE l.id = NEW.list_id)
   WHERE id = NEW.id;
 END;
 

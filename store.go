@@ -55,9 +55,8 @@ type TaskChanges struct {
 // Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops with the
 // error of its ctx when that is done, because the client has gone.
 type Store struct {
-	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls
-	// that find nothing new need only idlePolls, so they never wait while others read whole
-	// boards.
+	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
+	// find nothing new need idlePolls alone, so they do not wait for those who read whole boards.
 	writer, idlePolls, reader *sql.DB
 
 	// What polls ask, prepared and so planned only once on each connection.
@@ -71,11 +70,11 @@ type Store struct {
 // client that has the clock's time would miss it.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
-	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // takes microseconds, so it needs no context
+	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // no context: this takes microseconds
 	return timestamp, wrap(err)
 }
 
-// scanTasks reads taskColumns and, if it follows them, deletedAt. Live tasks do without it.
+// What scanTasks reads. Live tasks do without deletedAt, which costs time to read.
 const (
 	taskColumns = `t.id, t.list_id, t.title, t.description, t.position, t.created_at, t.updated_at`
 	deletedAt   = `coalesce(t.deleted_at, '')`
@@ -138,21 +137,18 @@ func (s *Store) Board(ctx context.Context, boardID string) (json.RawMessage, err
 	return board, wrap(err)
 }
 
-// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such
-// list.
+// CreateTask puts a new task last in its list, or returns ErrConstraint if there is no such list.
 func (s *Store) CreateTask(ctx context.Context, n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(ctx, id, `
 		INSERT INTO tasks (id, list_id, title, description, position)
 		VALUES (?1, ?2, ?3, ?4, (
-			SELECT coalesce(max(position) + 1, 0) FROM tasks
-			WHERE list_id = ?2 AND deleted_at IS NULL))`,
+			SELECT coalesce(max(position) + 1, 0) FROM tasks WHERE list_id = ?2 AND deleted_at IS NULL))`,
 		id, n.ListID, n.Title, n.Description)
 }
 
 // UpdateTask changes a task. With another list and no position, it puts the task last in that
-// list. It returns ErrNoTask if there is no such task or it was deleted, and ErrConstraint if
-// list_id names no list of the task's board.
+// list. It returns ErrNoTask, or ErrConstraint if the list is not one of the task's board.
 func (s *Store) UpdateTask(ctx context.Context, id string, c TaskChanges) (Task, error) {
 	return s.write(ctx, id, `
 		UPDATE tasks SET
@@ -166,21 +162,19 @@ func (s *Store) UpdateTask(ctx context.Context, id string, c TaskChanges) (Task,
 		id, c.ListID, c.Title, c.Description, c.Position)
 }
 
-// DeleteTask marks a task as deleted. It returns ErrNoTask as UpdateTask does.
+// DeleteTask marks a task as deleted, or returns ErrNoTask.
 func (s *Store) DeleteTask(ctx context.Context, id string) (Task, error) {
 	return s.write(ctx, id, `
 		UPDATE tasks SET deleted_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 		WHERE id = ?1 AND deleted_at IS NULL`, id)
 }
 
-// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on. It
-// returns the task as the next poll will show it. So it reads the row after the write:
-// RETURNING would give the row as it was before the triggers stamped it.
+// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on, and
+// reads the task as the next poll will show it. (RETURNING would show it before it was stamped.)
 func (s *Store) write(ctx context.Context, id, statement string, args ...any) (Task, error) {
 	ctx = context.WithoutCancel(ctx) // a client that leaves does not take its write back
 
-	// The write waits here for the writes before it, and then in BeginTx, where SQLite counts
-	// the time, for other processes.
+	// The write waits here for the writes before it, and in BeginTx for other processes.
 	waiting, cancel := context.WithTimeout(ctx, s.busyTimeout)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
@@ -238,10 +232,8 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	// transaction waits for other writers when it begins.
 	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
-	s := &Store{
-		writer: newPool(source, 1), idlePolls: newPool(source, 1), reader: newPool(source, 4),
-		busyTimeout: busyTimeout,
-	}
+	s := &Store{writer: newPool(source, 1), idlePolls: newPool(source, 1), reader: newPool(source, 4)}
+	s.busyTimeout = busyTimeout
 	err := s.createSchema(source)
 	if err == nil {
 		err = s.prepare()
@@ -302,19 +294,15 @@ func (s *Store) createSchema(source string) error {
 	return tx.Commit()
 }
 
-// prepare turns on the write-ahead log and prepares the statements of Store.
+// prepare prepares the statements of Store. First it turns on the write-ahead log (WAL), so that
+// reads go on while a write commits. That changes the file, so createSchema has to check it before.
 func (s *Store) prepare() error {
-	// With a write-ahead log (WAL), reads go on while a write commits. This changes the file,
-	// so it comes after createSchema has checked it.
 	_, err := s.writer.Exec("PRAGMA journal_mode = WAL")
-	if err != nil {
-		return err
-	}
 	var err1, err2, err3 error
 	s.timestampOf, err1 = s.idlePolls.Prepare(`SELECT updated_at FROM boards WHERE id = ?`)
 	s.boardTasks, err2 = s.reader.Prepare(boardTasksQuery)
 	s.changedTasks, err3 = s.reader.Prepare(changedTasksQuery)
-	return errors.Join(err1, err2, err3)
+	return errors.Join(err, err1, err2, err3)
 }
 
 // Close closes the database. That also closes the prepared statements.
