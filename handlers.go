@@ -61,9 +61,8 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	// The timestamp is read before the tasks. So a change that is committed in between is in
-	// the next response, and perhaps also in this one. In the opposite order, it could be in
-	// neither.
+	// The timestamp is read before the tasks. So a change committed in between is in the next
+	// response, and perhaps also in this one. In the opposite order, it could be in neither.
 	boardID := r.PathValue("boardId")
 	timestamp, err := s.store.Timestamp(boardID)
 	if err != nil {
@@ -102,14 +101,13 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pollCacheControl has clients ask each time, and see when the server is dead
-// (must-revalidate). A shared cache may send one response to all for a second, and for two more
-// while it gets a new one. With accounts, this must be "private", or a cache sends one person's
-// board to another.
+// pollCacheControl has clients ask each time, and see a dead server (must-revalidate). A shared
+// cache may send a response to all for a second, and for two more while it gets the next. With
+// accounts, this must be "private", or a cache sends one person's board to another.
 const pollCacheControl = "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2"
 
 // parseSince returns the since of a query string in timestampLayout, or "" if there is none. It
-// returns a clientError if Go does not read since as a time of RFC 3339.
+// returns a clientError for what Go does not read as a time of RFC 3339.
 func parseSince(rawQuery string) (string, error) {
 	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would leave out what it cannot parse
 	if err != nil {
@@ -311,8 +309,7 @@ var clientFiles embed.FS // an editor's lock file, such as .#page.js, cannot be 
 // serveFile writes the page, or another file of client/.
 func serveFile(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	// The page loads nothing from other sites, and they cannot show it in a frame to steal
-	// clicks.
+	// The page loads nothing from other sites. They cannot show it in a frame to steal clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once

@@ -54,8 +54,7 @@ func main() {
 	}
 }
 
-// serve serves until ctx is done. Then it finishes all requests, closes the database and
-// returns nil.
+// serve serves until ctx is done, then finishes all requests and closes the database.
 func serve(ctx context.Context, addr, path string, interval time.Duration) (err error) {
 	// The port comes first, so that a second server by mistake leaves the database alone.
 	listener, err := net.Listen("tcp", addr)

@@ -11,8 +11,7 @@ CREATE TABLE boards (
   name       TEXT NOT NULL,
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
-  -- The instant of the last change to any task of the board: the timestamp in a poll's
-  -- response.
+  -- The instant of the last change to any task of the board, which a poll sends as timestamp.
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (updated_at IS strftime('%Y-%m-%dT%H:%M:%fZ', updated_at))
 ) STRICT;
@@ -37,8 +36,7 @@ CREATE TABLE tasks (
   deleted_at  TEXT CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
 ) STRICT;
 
--- For the lists of a board in order. The id makes each row unique; saying so lets SQLite skip a
--- sort.
+-- For the lists of a board in order. That each row is UNIQUE, by its id, lets SQLite skip a sort.
 CREATE UNIQUE INDEX lists_in_order ON lists (board_id, position, id);
 -- For the whole board: the live tasks of a list in order. Deleted tasks cost nothing here.
 CREATE INDEX tasks_live ON tasks (list_id, position, id) WHERE deleted_at IS NULL;
@@ -68,9 +66,8 @@ CREATE TRIGGER task_stamped AFTER UPDATE ON tasks WHEN NEW.updated_at = '' BEGIN
   WHERE id = NEW.id;
 END;
 
--- Guards. A client removes a task from its view only when it receives a row with deleted_at. So
--- these refuse what would take a task from a board without such a row: clients would show it
--- for ever.
+-- Guards. A client removes a task from its view only when it receives a row with deleted_at. A
+-- task that left its board without such a row would stay in view for ever.
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
 

@@ -65,9 +65,8 @@ type Store struct {
 	busyTimeout time.Duration // see Open
 }
 
-// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. The
-// server's clock would not do: a change that was stamped earlier may be committed later, and a
-// client that has the clock's time would miss it.
+// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. With
+// the server's clock in its place, a client would miss changes stamped before and committed after.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // no context: this takes microseconds
