@@ -38,7 +38,14 @@ type server struct {
 func routes(store *Store, pollInterval time.Duration) http.Handler {
 	s := &server{store, time.Now().UTC().Format(timestampLayout), strconv.Itoa(int(pollInterval.Seconds()))}
 	mux := http.NewServeMux()
-	mux.Handle("GET /boards/{boardId}/updates", countFailed(s.poll))
+	mux.HandleFunc("GET /boards/{boardId}/updates", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.poll(w, r); err != nil {
+			if !errors.Is(err, context.Canceled) { // the client has not gone
+				pollsFailed.Add(1)
+			}
+			writeError(w, r, err)
+		}
+	})
 	mux.Handle("GET /boards/{boardId}", handler(s.board))
 	mux.Handle("POST /tasks", handler(s.createTask))
 	mux.Handle("PATCH /tasks/{taskId}", handler(s.updateTask))
@@ -131,59 +138,56 @@ func matchesETag(ifNoneMatch []string, etag string) bool {
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
 }
 
-// board writes a board and its lists, without tasks.
-func (s *server) board(w http.ResponseWriter, r *http.Request) error {
-	board, err := s.store.Board(r.Context(), r.PathValue("boardId"))
+// handler returns the data of a response, or an error.
+type handler func(w http.ResponseWriter, r *http.Request) (any, error)
+
+// ServeHTTP writes what h returns.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	data, err := h(w, r)
 	if err != nil {
-		return err
+		writeError(w, r, err)
+		return
 	}
-	w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
-	writeJSON(w, http.StatusOK, response{Data: board})
-	return nil
+	status := http.StatusOK
+	if r.Method == http.MethodPost {
+		status = http.StatusCreated
+	}
+	writeJSON(w, status, response{Data: data})
 }
 
-func (s *server) createTask(w http.ResponseWriter, r *http.Request) error {
+// board returns a board and its lists, without tasks.
+func (s *server) board(w http.ResponseWriter, r *http.Request) (any, error) {
+	w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
+	return s.store.Board(r.Context(), r.PathValue("boardId"))
+}
+
+func (s *server) createTask(w http.ResponseWriter, r *http.Request) (any, error) {
 	var newTask NewTask
 	if err := readJSON(w, r, &newTask); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkTask(TaskChanges{Title: &newTask.Title, Description: &newTask.Description}); err != nil {
-		return err
+		return nil, err
 	}
-	task, err := s.store.CreateTask(r.Context(), newTask)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusCreated, response{Data: task})
-	return nil
+	return s.store.CreateTask(r.Context(), newTask)
 }
 
-func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
+func (s *server) updateTask(w http.ResponseWriter, r *http.Request) (any, error) {
 	var changes TaskChanges
 	if err := readJSON(w, r, &changes); err != nil {
-		return err
+		return nil, err
 	}
 	if changes == (TaskChanges{}) {
-		return badRequest("there is nothing to change; the body must have at least one field that is not null")
+		return nil, badRequest("there is nothing to change; the body must have at least one field that is not null")
 	}
 	if err := checkTask(changes); err != nil {
-		return err
+		return nil, err
 	}
-	task, err := s.store.UpdateTask(r.Context(), r.PathValue("taskId"), changes)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, response{Data: task})
-	return nil
+	return s.store.UpdateTask(r.Context(), r.PathValue("taskId"), changes)
 }
 
-func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) error {
-	task, err := s.store.DeleteTask(r.Context(), r.PathValue("taskId"))
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, response{Data: task})
-	return nil
+func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) (any, error) {
+	return s.store.DeleteTask(r.Context(), r.PathValue("taskId"))
 }
 
 // checkTask returns a clientError for what a task cannot have. A nil field was not sent.
@@ -229,30 +233,6 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	return badRequest("the body must be one JSON object, with nothing behind it")
 }
 
-// handler writes a response, or returns an error, for which ServeHTTP writes the response.
-type handler func(w http.ResponseWriter, r *http.Request) error
-
-func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	err := h(w, r)
-	if errors.Is(err, context.Canceled) { // the client has gone
-		panic(http.ErrAbortHandler) // closes the connection; returning would send an empty response with 200
-	}
-	if err != nil {
-		writeError(w, r, err)
-	}
-}
-
-// countFailed counts the errors of poll, unless the client has gone.
-func countFailed(poll handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		err := poll(w, r)
-		if err != nil && !errors.Is(err, context.Canceled) {
-			pollsFailed.Add(1)
-		}
-		return err
-	}
-}
-
 // clientError is an error whose message tells the client what was wrong, and what is right.
 type clientError struct {
 	status  int
@@ -269,6 +249,9 @@ func badRequest(message string) error {
 // writeError writes the response to a request that failed. The text of an unforeseen error is
 // for the log only: it may show how the server works inside.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, context.Canceled) { // the client has gone
+		panic(http.ErrAbortHandler) // closes the connection; returning would send an empty response with 200
+	}
 	status, message := http.StatusInternalServerError, "internal error"
 	forClient, ok := errors.AsType[*clientError](err)
 	switch {

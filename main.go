@@ -4,9 +4,8 @@
 //	go run .              serves the board in taskboard.db at http://localhost:3000
 //	go run . -watch URL   polls URL and prints what each poll brought
 //
-// A poll is GET /boards/{boardId}/updates?since=T, where T is the timestamp of the last
-// response. Read on with poll in handlers.go and the triggers in schema.sql. Updates, below, is
-// a client.
+// A poll is GET /boards/{boardId}/updates?since=T, T being the timestamp of the last response.
+// Read on with poll in handlers.go, the triggers in schema.sql, and Updates below, a client.
 package main
 
 import (
@@ -114,7 +113,7 @@ func watch(ctx context.Context, target string, interval time.Duration) {
 	fmt.Printf("%d polls, %d of them for nothing\n", polls, nothing)
 }
 
-// Update is what one poll brought. Without tasks, nothing has changed.
+// Update is what one poll brought: nothing new, if it has neither Tasks nor Board.
 type Update struct {
 	Tasks []Task // added, changed or, with a DeletedAt, deleted
 	Board bool   // Tasks is the whole board, so all others are gone
