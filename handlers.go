@@ -30,7 +30,7 @@ var (
 // server holds what the handlers share.
 type server struct {
 	store        *Store
-	started      string // when the server started; before, the database may have been another one
+	started      string // when the server started; at a restart, the database may be another one
 	pollInterval string // the interval that clients are advised, in seconds
 }
 

@@ -137,7 +137,7 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 			}
 
 			if d, _ := time.ParseDuration(header.Get("X-Poll-Interval") + "s"); d > 0 {
-				advised = d
+				advised = max(d, time.Second)
 			}
 			wait := cmp.Or(interval, advised)
 			switch err {
@@ -147,7 +147,7 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 				last, wait = update, time.Second
 			default: // back off, so that a server that fails can recover
 				failures++
-				wait = max(wait, min(time.Minute, wait<<min(failures, 6)))
+				wait = max(wait, min(time.Minute, wait<<min(failures, 16)))
 			}
 			wait = time.Duration(float64(wait) * (0.9 + 0.2*rand.Float64())) // so clients do not stay in step
 			select {

@@ -52,21 +52,21 @@ type TaskChanges struct {
 	Position    *int32  `json:"position"` // no int64, so that there is always a place behind it
 }
 
-// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops with the
-// error of its ctx when that is done, because the client has gone.
+// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops, and returns
+// the error of its ctx, when ctx is done because the client has gone.
 type Store struct {
 	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
 	// find nothing new need idlePolls alone, so they do not wait for those who read whole boards.
 	writer, idlePolls, reader *sql.DB
 
-	// What polls ask, prepared and so planned only once on each connection.
+	// The queries of polls. Preparing them plans which index to read, once on each connection.
 	timestampOf, boardTasks, changedTasks *sql.Stmt
 
 	busyTimeout time.Duration // see Open
 }
 
-// Timestamp returns the instant of the last change to any task of a board, or ErrNoBoard. With
-// the server's clock in its place, a client would miss changes stamped before and committed after.
+// Timestamp returns when a task of the board last changed, or ErrNoBoard. With the server's clock,
+// clients would miss a change that is stamped before the clock is read and committed after it.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // no context: this takes microseconds
@@ -112,7 +112,7 @@ func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	}
 	defer rows.Close()
 
-	var t Task
+	var t Task // takes each row in turn
 	into := []any{&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position, &t.CreatedAt, &t.UpdatedAt, &t.DeletedAt}
 	columns, _ := rows.Columns()
 	tasks := []Task{}
@@ -202,11 +202,11 @@ func (s *Store) write(ctx context.Context, id, statement string, args ...any) (T
 	return tasks[0], wrap(tx.Commit())
 }
 
-// wrap returns the error of this file that err means, or else err.
+// wrap turns an error of the database into one of the errors above, if it means one.
 func wrap(err error) error {
 	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
 	switch {
-	case errors.Is(err, sql.ErrNoRows): // only boards are read one by one
+	case errors.Is(err, sql.ErrNoRows): // only boards are read by QueryRow
 		return ErrNoBoard
 	case ok && sqliteErr.Code == sqlite3.ErrConstraint:
 		return fmt.Errorf("%w: %w", ErrConstraint, err)
@@ -265,7 +265,7 @@ func (s *Store) createSchema(source string) error {
 	}
 	defer tx.Rollback() // does nothing after Commit
 
-	memory := newPool(":memory:", 1) // a second connection would have a second memory
+	memory := newPool(":memory:", 1) // a second connection would open another one
 	defer memory.Close()
 	if _, err := memory.Exec(schema+"\nATTACH ? AS file", source); err != nil {
 		return err
