@@ -40,10 +40,8 @@ func routes(store *Store, pollInterval time.Duration) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /boards/{boardId}/updates", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.poll(w, r); err != nil {
-			if !errors.Is(err, context.Canceled) { // the client has not gone
-				pollsFailed.Add(1)
-			}
-			writeError(w, r, err)
+			writeError(w, r, err) // panics if the client has gone
+			pollsFailed.Add(1)
 		}
 	})
 	mux.Handle("GET /boards/{boardId}", handler(s.board))
@@ -138,10 +136,9 @@ func matchesETag(ifNoneMatch []string, etag string) bool {
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
 }
 
-// handler returns the data of a response, or an error.
+// handler returns the data of a response, or an error. ServeHTTP writes the response.
 type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 
-// ServeHTTP writes what h returns.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	data, err := h(w, r)
 	if err != nil {

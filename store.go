@@ -73,17 +73,15 @@ func (s *Store) Timestamp(boardID string) (string, error) {
 	return timestamp, wrap(err)
 }
 
-// What scanTasks reads. Live tasks do without deletedAt, which costs time to read.
-const (
-	taskColumns = `t.id, t.list_id, t.title, t.description, t.position, t.created_at, t.updated_at`
-	deletedAt   = `coalesce(t.deleted_at, '')`
-)
+// What scanTasks reads. Live tasks do without deleted_at, since each column costs time.
+const liveColumns = `t.id, t.list_id, t.title, t.description, t.position, t.created_at, t.updated_at`
+const allColumns = liveColumns + `, coalesce(t.deleted_at, '')`
 
 // (SELECT ?) has the same value as ?, but SQLite does not look into it. Whenever the value in
 // l.board_id = ? has changed, SQLite plans the query again. The driver clears all values after
 // each use, so that would be at every poll, and planning takes longer than reading the rows.
 const boardTasksQuery = `
-SELECT ` + taskColumns + `
+SELECT ` + liveColumns + `
 FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
 ORDER BY l.position, l.id, t.position, t.id`
@@ -94,7 +92,7 @@ func (s *Store) BoardTasks(ctx context.Context, boardID string) ([]Task, error) 
 }
 
 const changedTasksQuery = `
-SELECT ` + taskColumns + `, ` + deletedAt + `
+SELECT ` + allColumns + `
 FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
@@ -195,7 +193,7 @@ func (s *Store) write(ctx context.Context, id, statement string, args ...any) (T
 		return Task{}, ErrNoTask
 	}
 
-	tasks, err := scanTasks(tx.Query(`SELECT `+taskColumns+`, `+deletedAt+` FROM tasks t WHERE t.id = ?`, id))
+	tasks, err := scanTasks(tx.Query(`SELECT `+allColumns+` FROM tasks t WHERE t.id = ?`, id))
 	if err != nil {
 		return Task{}, err
 	}
@@ -255,9 +253,8 @@ func newPool(source string, connections int) *sql.DB {
 	return db
 }
 
-// createSchema runs schema.sql on an empty database. Any other must have all that schema.sql
-// makes, word for word: tools that change a table often make another one in its place, without
-// its triggers, and then no change would reach a poll.
+// createSchema runs schema.sql on an empty database, and refuses any other that lacks a part of it:
+// migration tools often make a table again without its triggers, and no change would reach a poll.
 func (s *Store) createSchema(source string) error {
 	tx, err := s.writer.Begin()
 	if err != nil {
