@@ -30,7 +30,7 @@ var (
 // server holds what the handlers share.
 type server struct {
 	store        *Store
-	started      string // when the server started; at a restart, the database may be another one
+	started      string // when the server started; after a restart, the data may be other data
 	pollInterval string // the interval that clients are advised, in seconds
 }
 

@@ -36,7 +36,7 @@ CREATE TABLE tasks (
   deleted_at  TEXT CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
 ) STRICT;
 
--- For the lists of a board in order. That each row is UNIQUE, by its id, lets SQLite skip a sort.
+-- For a board's lists in order. The id makes each row unique; saying so lets SQLite skip a sort.
 CREATE UNIQUE INDEX lists_in_order ON lists (board_id, position, id);
 -- For the whole board: the live tasks of a list in order. Deleted tasks cost nothing here.
 CREATE INDEX tasks_live ON tasks (list_id, position, id) WHERE deleted_at IS NULL;

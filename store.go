@@ -49,7 +49,7 @@ type TaskChanges struct {
 	ListID      *string `json:"list_id"`
 	Title       *string `json:"title"`
 	Description *string `json:"description"`
-	Position    *int32  `json:"position"` // no int64, so that there is always a place behind it
+	Position    *int32  `json:"position"` // not int64, so that there is always a greater one
 }
 
 // Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops, and returns
@@ -97,8 +97,7 @@ FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
-// ChangedTasks returns the tasks that changed after since (in timestampLayout), deleted ones
-// too, by updated_at.
+// ChangedTasks returns the tasks changed after the instant since, deleted ones too, in order.
 func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task, error) {
 	return scanTasks(s.changedTasks.QueryContext(ctx, boardID, since))
 }
@@ -253,8 +252,8 @@ func newPool(source string, connections int) *sql.DB {
 	return db
 }
 
-// createSchema runs schema.sql on an empty database, and refuses any other that lacks a part of it:
-// migration tools often make a table again without its triggers, and no change would reach a poll.
+// createSchema runs schema.sql on an empty database, and refuses any other that lacks a part of
+// it: migration tools often rebuild a table without its triggers. Then no change reaches a poll.
 func (s *Store) createSchema(source string) error {
 	tx, err := s.writer.Begin()
 	if err != nil {
