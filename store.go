@@ -97,7 +97,7 @@ FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
-// ChangedTasks returns the tasks changed after the instant since, deleted ones too, in order.
+// ChangedTasks returns tasks changed after the instant since, deleted ones too, by updated_at.
 func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task, error) {
 	return scanTasks(s.changedTasks.QueryContext(ctx, boardID, since))
 }
