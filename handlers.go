@@ -27,7 +27,6 @@ var (
 	pollsFailed      = expvar.NewInt("polls_failed")       // responses with 4xx or 5xx
 )
 
-// server holds what the handlers share.
 type server struct {
 	store        *Store
 	started      string // when the server started; after a restart, the data may be other data
@@ -136,22 +135,6 @@ func matchesETag(ifNoneMatch []string, etag string) bool {
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
 }
 
-// handler returns the data of a response, or an error. ServeHTTP writes the response.
-type handler func(w http.ResponseWriter, r *http.Request) (any, error)
-
-func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	data, err := h(w, r)
-	if err != nil {
-		writeError(w, r, err)
-		return
-	}
-	status := http.StatusOK
-	if r.Method == http.MethodPost {
-		status = http.StatusCreated
-	}
-	writeJSON(w, status, response{Data: data})
-}
-
 // board returns a board and its lists, without tasks.
 func (s *server) board(w http.ResponseWriter, r *http.Request) (any, error) {
 	w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
@@ -174,9 +157,6 @@ func (s *server) updateTask(w http.ResponseWriter, r *http.Request) (any, error)
 	if err := readJSON(w, r, &changes); err != nil {
 		return nil, err
 	}
-	if changes == (TaskChanges{}) {
-		return nil, badRequest("there is nothing to change; the body must have at least one field that is not null")
-	}
 	if err := checkTask(changes); err != nil {
 		return nil, err
 	}
@@ -190,6 +170,8 @@ func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) (any, error)
 // checkTask returns a clientError for what a task cannot have. A nil field was not sent.
 func checkTask(c TaskChanges) error {
 	switch {
+	case c == TaskChanges{}:
+		return badRequest("there is nothing to change; the body must have at least one field that is not null")
 	case c.Title != nil && strings.TrimSpace(*c.Title) == "":
 		return badRequest("title must not be blank")
 	case c.Title != nil && utf8.RuneCountInString(*c.Title) > 200:
@@ -202,8 +184,7 @@ func checkTask(c TaskChanges) error {
 	return nil
 }
 
-// readJSON reads a request's body, one JSON object, into what into points to. It returns a
-// clientError if the body is anything else.
+// readJSON reads a body of one JSON object into what into points to, or returns a clientError.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if mediaType != "application/json" {
@@ -230,6 +211,22 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	return badRequest("the body must be one JSON object, with nothing behind it")
 }
 
+// handler returns the data of a response, or an error. ServeHTTP writes the response.
+type handler func(w http.ResponseWriter, r *http.Request) (any, error)
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	data, err := h(w, r)
+	if err != nil {
+		writeError(w, r, err)
+		return
+	}
+	status := http.StatusOK
+	if r.Method == http.MethodPost {
+		status = http.StatusCreated
+	}
+	writeJSON(w, status, response{Data: data})
+}
+
 // clientError is an error whose message tells the client what was wrong, and what is right.
 type clientError struct {
 	status  int
@@ -243,8 +240,7 @@ func badRequest(message string) error {
 	return &clientError{http.StatusBadRequest, message}
 }
 
-// writeError writes the response to a request that failed. The text of an unforeseen error is
-// for the log only: it may show how the server works inside.
+// writeError writes err as a response. The text of an unforeseen error goes to the log alone.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) { // the client has gone
 		panic(http.ErrAbortHandler) // closes the connection; returning would send an empty response with 200
@@ -288,10 +284,9 @@ var clientFiles embed.FS // an editor's lock file, such as .#page.js, cannot be 
 
 // serveFile writes the page, or another file of client/.
 func serveFile(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
 	// The page loads nothing from other sites. They cannot show it in a frame to steal clicks.
-	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once
+	w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once
 	http.ServeFileFS(w, r, clientFiles, "client/"+cmp.Or(r.PathValue("file"), "index.html"))
 }

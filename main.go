@@ -1,5 +1,4 @@
-// Shortpoll is a task board that shows short polling: clients ask again and again what changed,
-// and the server keeps nothing about them.
+// Shortpoll is a task board that shows short polling: clients ask again and again what changed.
 //
 //	go run .              serves the board in taskboard.db at http://localhost:3000
 //	go run . -watch URL   polls URL and prints what each poll brought
@@ -122,6 +121,7 @@ type Update struct {
 }
 
 var errOtherData = errors.New("the server has other data now; asking for the whole board")
+var pollClient = http.Client{Timeout: 20 * time.Second} // for a whole response
 
 // Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves
 // the loop. It yields what each poll brought, or its error. With an interval of 0, it polls as
@@ -164,14 +164,9 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 func retryAfter(header http.Header) time.Duration {
 	seconds, _ := time.ParseDuration(header.Get("Retry-After") + "s")
 	date, _ := http.ParseTime(header.Get("Retry-After"))
-	now, err := http.ParseTime(header.Get("Date"))
-	if err != nil {
-		now = time.Now()
-	}
-	return max(seconds, date.Sub(now)) // without a date, the zero Time is far in the past
+	now, _ := http.ParseTime(header.Get("Date"))
+	return max(seconds, date.Sub(cmp.Or(now, time.Now()))) // without a date, the zero Time is far in the past
 }
-
-var pollClient = http.Client{Timeout: 20 * time.Second} // for a whole response
 
 // ask polls once. After errOtherData, the Update has only what the next poll needs.
 func ask(ctx context.Context, target string, last Update) (Update, http.Header, error) {
@@ -192,7 +187,7 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	body := response{Data: &tasks}
 	header, etag, start := resp.Header, resp.Header.Get("ETag"), resp.Header.Get("X-Server-Start")
 	switch {
-	case last.etag != "" && (resp.StatusCode == http.StatusNotModified || etag == last.etag):
+	case last.etag != "" && (resp.StatusCode == 304 || resp.StatusCode == 200 && etag == last.etag):
 		// Nothing is new, also with 200: a cache may send the ETag of a 304 with an older body,
 		// and leave other headers out.
 		body.Timestamp, etag, start = last.since, last.etag, cmp.Or(start, last.start)

@@ -78,15 +78,14 @@ CREATE TRIGGER task_update_guard BEFORE UPDATE ON tasks BEGIN
     OR (SELECT board_id FROM lists WHERE id = NEW.list_id) <> (SELECT board_id FROM lists WHERE id = OLD.list_id);
 END;
 
--- REPLACE removes the row with the same id, or the same rowid (SQLite's own key), without
--- running task_delete_guard, and inserts a new one. On the same board, that is a change like
--- any other.
+-- REPLACE removes the row with the same id or rowid (SQLite's own key), past task_delete_guard,
+-- and inserts a new one. On the same board, that is a change like any other.
 CREATE TRIGGER task_insert_guard BEFORE INSERT ON tasks BEGIN
   SELECT RAISE(ABORT, 'no such list') WHERE NEW.list_id NOT IN (SELECT id FROM lists);
   SELECT RAISE(ABORT, 'a task keeps its board: set deleted_at and insert a new task instead')
   FROM tasks t JOIN lists l ON t.list_id = l.id
   WHERE t.id = NEW.id AND l.board_id <> (SELECT board_id FROM lists WHERE id = NEW.list_id);
-  SELECT RAISE(ABORT, 'another task has this rowid: leave the rowid out') FROM tasks WHERE rowid = NEW.rowid AND id <> NEW.id;
+  SELECT RAISE(ABORT, 'another task has this rowid: leave it out') FROM tasks WHERE rowid = NEW.rowid AND id <> NEW.id;
 END;
 
 -- A program that reads a board, and later writes all of it back, would set updated_at back.
@@ -104,8 +103,6 @@ INSERT INTO boards (id, name) VALUES ('board-1', 'Demo board');
 INSERT INTO lists (id, board_id, name, position) VALUES
   ('list-1', 'board-1', 'To do', 0), ('list-2', 'board-1', 'In progress', 1), ('list-3', 'board-1', 'Done', 2);
 INSERT INTO tasks (id, list_id, title, position) VALUES
-  ('task-1', 'list-1', 'See a change arrive', 0),
-  ('task-2', 'list-1', 'Open this board in a second window', 1),
-  ('task-3', 'list-1', 'Try polling every 30 seconds', 2),
-  ('task-4', 'list-2', 'Watch polls that bring nothing', 0),
+  ('task-1', 'list-1', 'See a change arrive', 0), ('task-2', 'list-1', 'Open this board in a second window', 1),
+  ('task-3', 'list-1', 'Try polling every 30 seconds', 2), ('task-4', 'list-2', 'Watch polls that bring nothing', 0),
   ('task-5', 'list-3', 'Start the server', 0);
