@@ -52,12 +52,11 @@ type TaskChanges struct {
 	Position    *int32  `json:"position"` // not int64, so that there is always a greater one
 }
 
-// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops, and
-// returns the error of its ctx, when ctx is done because the client has gone.
+// Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops, and returns
+// the error of its ctx, when ctx is done because the client has gone.
 type Store struct {
-	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls
-	// that find nothing new need idlePolls alone, so they do not wait for those who read whole
-	// boards.
+	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
+	// find nothing new need idlePolls alone, so they do not wait for those who read whole boards.
 	writer, idlePolls, reader *sql.DB
 
 	// The queries of polls. Preparing them plans which index to read, once on each connection.
@@ -66,9 +65,8 @@ type Store struct {
 	busyTimeout time.Duration // see Open
 }
 
-// Timestamp returns when a task of the board last changed, or ErrNoBoard. With the server's
-// clock, clients would miss a change that is stamped before the clock is read and committed
-// after it.
+// Timestamp returns when a task of the board last changed, or ErrNoBoard. With the server's clock,
+// clients would miss a change that is stamped before the clock is read and committed after it.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // no context: this takes microseconds
@@ -135,8 +133,7 @@ func (s *Store) Board(ctx context.Context, boardID string) (json.RawMessage, err
 	return board, wrap(err)
 }
 
-// CreateTask puts a new task last in its list, or returns ErrConstraint if there is no such
-// list.
+// CreateTask puts a new task last in its list, or returns ErrConstraint if there is no such list.
 func (s *Store) CreateTask(ctx context.Context, n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(ctx, id, `
@@ -168,9 +165,8 @@ func (s *Store) DeleteTask(ctx context.Context, id string) (Task, error) {
 		WHERE id = ?1 AND deleted_at IS NULL`, id)
 }
 
-// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on,
-// and reads the task as the next poll will show it. (RETURNING would show it before it was
-// stamped.)
+// write runs a statement that changes the task with this id, with args for ?1, ?2 and so on, and
+// reads the task as the next poll will show it. (RETURNING would show it before it was stamped.)
 func (s *Store) write(ctx context.Context, id, statement string, args ...any) (Task, error) {
 	ctx = context.WithoutCancel(ctx) // a client that leaves does not take its write back
 
@@ -227,9 +223,9 @@ var schema string
 // A write waits at most busyTimeout for the writes before it, and then at most busyTimeout for
 // another process that keeps the file locked. After that it fails with ErrBusy.
 func Open(path string, busyTimeout time.Duration) (*Store, error) {
-	// Settings in a data source name (DSN) reach every connection of a pool; sent with Exec,
-	// they would reach one. With FULL, a change that a client has seen survives a power cut.
-	// With immediate, a transaction waits for other writers when it begins.
+	// Settings in a data source name reach every connection of a pool; sent with Exec, they would
+	// reach one. With FULL, a change that a client has seen survives a power cut. With immediate,
+	// a transaction waits for other writers when it begins.
 	dsn := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
 	s := &Store{writer: newPool(dsn, 1), idlePolls: newPool(dsn, 1), reader: newPool(dsn, 4), busyTimeout: busyTimeout}
@@ -256,8 +252,7 @@ func newPool(dsn string, connections int) *sql.DB {
 }
 
 // createSchema runs schema.sql on an empty database, and refuses any other that lacks a part of
-// it: migration tools often rebuild a table without its triggers. Then no change reaches a
-// poll.
+// it: migration tools often rebuild a table without its triggers. Then no change reaches a poll.
 func (s *Store) createSchema(dsn string) error {
 	tx, err := s.writer.Begin()
 	if err != nil {
@@ -293,9 +288,8 @@ func (s *Store) createSchema(dsn string) error {
 	return tx.Commit()
 }
 
-// prepare prepares the statements of Store. First it turns on the write-ahead log (WAL), so
-// that reads go on while a write commits. That changes the file, so createSchema has to check
-// it before.
+// prepare prepares the statements of Store. First it turns on the write-ahead log (WAL), so that
+// reads go on while a write commits. That changes the file, so createSchema has to check it before.
 func (s *Store) prepare() error {
 	_, err := s.writer.Exec("PRAGMA journal_mode = WAL")
 	var err1, err2, err3 error
