@@ -129,10 +129,10 @@ const enterKey = "\ue007" // for press, which types into an element
 func (b *browser) click(selector string)       { b.element(selector, "/click", object{}) }
 func (b *browser) press(selector, keys string) { b.element(selector, "/value", object{"text": keys}) }
 
-// set drags a slider, and does not let go of it.
+// set moves a slider.
 func (b *browser) set(selector string, value int) {
 	b.run(fmt.Sprintf(`const slider = document.querySelector(%q); slider.value = %d;
-		slider.dispatchEvent(new Event("input", { bubbles: true }))`, selector, value))
+		for (const type of ["input", "change"]) slider.dispatchEvent(new Event(type, { bubbles: true }))`, selector, value))
 }
 
 // hide hides the page, or shows it again.
