@@ -16,12 +16,11 @@ const cards = /** @type {Map<string, any>} */ (new Map()); // the elements of th
 /** Updates the view: with all tasks of the board, or with those that changed. */
 async function show(/** @type {Task[]} */ rows, /** @type {import("./poll.js").Source} */ source) {
   if (source === "board" || rows.some((task) => !listElement(task.list_id))) await loadLists();
-  if (source === "poll") announce(rows);
-  else if (lastGood > 0) byId("news").textContent = "The server started again, so the board was loaded again.";
-
   if (source === "board") tasks.clear();
   for (const task of rows) tasks.set(task.id, task);
   redraw(() => {
+    if (source === "poll") announce(rows);
+    else if (lastGood > 0) byId("news").textContent = "The server started again, so the board was loaded again.";
     rows.forEach(showTask);
     for (const section of board.children) {
       const inList = [...tasks.values()].filter((task) => task.list_id === section.dataset.id && !task.deleted_at);
@@ -74,12 +73,11 @@ function redraw(/** @type {() => void} */ draw) {
   const before = new Map([...cards.values()].map((card) => [card, place(card)]));
   const focused = /** @type {HTMLElement} */ (document.activeElement);
   draw();
-  focused.focus({ preventScroll: true }); // an element that was moved has lost it
+  if (document.activeElement !== focused) focused?.focus({ preventScroll: true }); // it was moved
   const moved = [...cards.values()].filter((card) => place(card) !== before.get(card));
   for (const card of moved) card.animate({ pointerEvents: ["none", "none"] }, 500);
 }
 
-/** Draws a task. */
 function showTask(/** @type {Task} */ { id, list_id, title, description }) {
   const card = cards.get(id) ?? byId("task").content.cloneNode(true).firstElementChild;
   cards.set(id, card);
@@ -156,6 +154,7 @@ async function changeSomething() {
     ][steps++ % 4]();
     theirTask = task.id;
     meter.made(task); // the picture shows the change before a poll brings it
+    meter.show();
     complain(byId("now"), "");
   } catch (e) {
     steps = 0; // it may be that another client has deleted the task
@@ -176,7 +175,7 @@ function addUser(/** @type {number} */ number) {
     last = poll;
     if (!poll.error) lastGood = Date.now();
     else if (poll.status === 200) console.error(poll.error);
-    showState();
+    redraw(showState);
   }));
 }
 
@@ -192,12 +191,11 @@ function showState() {
   meter.put("times", (lastGood ? `Last good poll ${meter.clock(lastGood)}, ` : "") + (paused ? "no next one."
     : underWay ? `waiting for a response for ${inSeconds(now - underWay.startTime)}.`
     : `next in ${inSeconds(nextAt - now)}.`));
-
   byId("seconds").max = Math.max(60, advised);
   if (!secondsTouched) byId("seconds").value = advised;
   meter.put("seconds-shown", `${seconds()} s`);
   meter.put("users-shown", byId("users").value);
-  meter.put("rate", `${meter.plural(paused ? 0 : 60 * users.length / seconds(), "request")} a minute`);
+  meter.put("rate", `${meter.plural(paused ? 0 : 60 * byId("users").value / seconds(), "request")} a minute`);
   meter.put("wait", paused ? "until you resume"
     : `${meter.amount(seconds() / 2)} s on average, ${meter.amount(1.1 * seconds())} s at most`);
   meter.put("pause", paused ? "Resume" : "Pause");
@@ -229,4 +227,4 @@ byId("somebody").onclick = () => somebody = somebody.then(changeSomething);
 byId("poll-now").onclick = () => users[0].pollNow();
 addEventListener("visibilitychange", () => apply());
 apply();
-setInterval(showState, 1000);
+setInterval(() => redraw(showState), 1000);
