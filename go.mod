@@ -1,5 +1,5 @@
 module shortpoll
 
-go 1.26
+go 1.26.0
 
 require github.com/mattn/go-sqlite3 v1.14.53

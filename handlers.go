@@ -19,14 +19,6 @@ import (
 	"unicode/utf8"
 )
 
-// timestampLayout is the layout of every instant, as in schema.sql and JavaScript's toISOString, for time.Time.Format.
-const timestampLayout = "2006-01-02T15:04:05.000Z"
-
-//go:embed client/*.css client/*.html client/*.js client/*.svg
-var clientFiles embed.FS
-
-const pollRoute = "GET /boards/{boardId}/updates"
-
 // What polling costs, at /debug/vars.
 var (
 	polls            = expvar.NewInt("polls")              // responses with 200 or 304
@@ -46,7 +38,7 @@ type server struct {
 func routes(store *Store, pollInterval time.Duration) http.Handler {
 	s := &server{store, time.Now().UTC().Format(timestampLayout), strconv.Itoa(int(pollInterval.Seconds()))}
 	mux := http.NewServeMux()
-	mux.Handle(pollRoute, handler(s.poll))
+	mux.Handle("GET /boards/{boardId}/updates", countFailed(s.poll))
 	mux.Handle("GET /boards/{boardId}", handler(s.board))
 	mux.Handle("POST /tasks", handler(s.createTask))
 	mux.Handle("PATCH /tasks/{taskId}", handler(s.updateTask))
@@ -55,90 +47,11 @@ func routes(store *Store, pollInterval time.Duration) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		expvar.Handler().ServeHTTP(w, r)
 	})
-	mux.HandleFunc("GET /{$}", page)
-	mux.HandleFunc("GET /client/{file...}", page)
+	mux.HandleFunc("GET /{$}", serveFile)
+	mux.HandleFunc("GET /client/{file...}", serveFile)
 
-	// This refuses writes that a page of another site makes a visitor's browser send (cross-site request forgery).
+	// This refuses writes that a page of another site makes a visitor's browser send (CSRF).
 	return http.NewCrossOriginProtection().Handler(mux)
-}
-
-// handler writes a response, or returns the error that ServeHTTP writes as the response.
-type handler func(w http.ResponseWriter, r *http.Request) error
-
-func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	err := h(w, r)
-	if errors.Is(err, context.Canceled) { // the client has gone
-		panic(http.ErrAbortHandler) // closes the connection; returning would send an empty response with 200
-	}
-	if err != nil {
-		writeError(w, r, err)
-	}
-}
-
-// clientError is an error whose message is for the client. It says what was wrong with the request and what is right.
-type clientError struct {
-	status  int
-	message string
-}
-
-func (e *clientError) Error() string { return e.message }
-
-// badRequest returns a clientError with status 400.
-func badRequest(format string, args ...any) error {
-	return &clientError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
-// writeError writes the response to a request that failed. The text of an error that is not for the client goes to
-// the log only, because it may show how the server works inside.
-func writeError(w http.ResponseWriter, r *http.Request, err error) {
-	status, message := http.StatusInternalServerError, "internal error"
-	forClient, ok := errors.AsType[*clientError](err)
-	switch {
-	case ok:
-		status, message = forClient.status, forClient.message
-	case errors.Is(err, ErrNoBoard):
-		status, message = http.StatusNotFound, "there is no such board; the demo board is board-1"
-	case errors.Is(err, ErrNoTask):
-		status, message = http.StatusNotFound, "there is no such task, or it was deleted"
-	case errors.Is(err, ErrConstraint):
-		status = http.StatusBadRequest
-		message = "list_id must name a list of the task's board, and position must be a whole number from 0"
-		slog.Info(message, "error", err) // says which rule of schema.sql refused
-	case isBusy(err):
-		status, message = http.StatusServiceUnavailable, "the database is busy; try again"
-		w.Header().Set("Retry-After", "1")
-	}
-	if status >= http.StatusInternalServerError {
-		slog.Error(message, "method", r.Method, "path", r.URL.Path, "error", err)
-	}
-	if r.Pattern == pollRoute {
-		pollsFailed.Add(1)
-	}
-	w.Header().Del("ETag") // poll may have set it, but an error is no version of the board
-	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, status, map[string]string{"error": message})
-}
-
-// writeJSON writes a response with body as JSON.
-func writeJSON(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // fails only when the client has gone
-}
-
-// response is the JSON body of every response that is not an error.
-type response struct {
-	Data      any    `json:"data"`
-	Timestamp string `json:"timestamp,omitempty"` // only in the response to a poll
-}
-
-// writeData writes the data that a Store method returned, or returns the error that it returned.
-func writeData(w http.ResponseWriter, status int, data any, err error) error {
-	if err == nil {
-		w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
-		writeJSON(w, status, response{Data: data})
-	}
-	return err
 }
 
 // poll writes what changed on a board since an instant, or the whole board.
@@ -148,42 +61,43 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	// The timestamp is read before the tasks. A change that is committed in between is then in the next response,
-	// and perhaps also in this one, which does no harm. Read in the opposite order, it could be in neither.
+	// The timestamp is read before the tasks. What is committed in between is then in the next
+	// response, perhaps also in this one, which does no harm. In the opposite order, it could
+	// be in neither.
 	boardID := r.PathValue("boardId")
 	timestamp, err := s.store.Timestamp(boardID)
 	if err != nil {
 		return err
 	}
 
-	// The ETag names this version of the response. A client that kept the response sends its ETag back. If that is
-	// still right, 304 Not Modified says so without a body. Every change to a task moves the timestamp, and after a
-	// restart the database may be another one, so the ETag has both the timestamp and the start. It is weak (W/),
-	// which says that two responses with this ETag may differ in their bytes: tasks can be newer than the timestamp.
+	// A change moves the timestamp, and after a restart the database may be another one, so the
+	// ETag has both. It is weak (W/): tasks may be newer than the timestamp, and the next body
+	// with it another one.
 	etag := `W/"` + s.started + "-" + timestamp + `"`
-	header := w.Header()
-	header.Set("ETag", etag)
-	header.Set("X-Server-Start", s.started) // if it changed, the data may have too: a client loads the board anew
-	header.Set("X-Poll-Interval", s.pollInterval)
-	// A browser must ask each time. A cache may send one response to all who ask for this URL, for one second.
-	header.Set("Cache-Control", "public, max-age=0, s-maxage=1")
-	if matchesETag(r.Header.Values("If-None-Match"), etag) {
-		polls.Add(1)
-		pollsNotModified.Add(1)
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-
+	notModified := matchesETag(r.Header.Values("If-None-Match"), etag)
 	tasks := []Task{} // stays empty if nothing changed; nil would be null in JSON
-	if since == "" {
+	switch {
+	case notModified: // the client has this version, so no task is read
+	case since == "":
 		tasks, err = s.store.BoardTasks(r.Context(), boardID)
-	} else if since < timestamp {
+	case since < timestamp:
 		tasks, err = s.store.ChangedTasks(r.Context(), boardID, since)
 	}
 	if err != nil {
 		return err
 	}
+
+	header := w.Header()
+	header.Set("ETag", etag)
+	header.Set("X-Server-Start", s.started)
+	header.Set("X-Poll-Interval", s.pollInterval)
+	header.Set("Cache-Control", pollCacheControl)
 	polls.Add(1)
+	if notModified {
+		pollsNotModified.Add(1)
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
 	if len(tasks) == 0 {
 		pollsEmpty.Add(1)
 	}
@@ -191,8 +105,13 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// parseSince returns the since of a query string in timestampLayout, rounded down to the millisecond, or "" if there
-// is none. It accepts what Go reads as a time of RFC 3339, and returns a clientError for anything else.
+// pollCacheControl: clients ask each time, and see a dead server (must-revalidate). A shared cache may send
+// one response to all for a second, and renew it in the background for two more. Where there are accounts,
+// this must be "private", or a cache gives one person's board to another.
+const pollCacheControl = "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2"
+
+// parseSince returns the since of a query string in timestampLayout, or "" if there is none. It accepts
+// what Go reads as a time of RFC 3339, and returns a clientError for anything else.
 func parseSince(rawQuery string) (string, error) {
 	query, err := url.ParseQuery(rawQuery) // r.URL.Query() would leave out what it cannot parse
 	if err != nil {
@@ -209,8 +128,8 @@ func parseSince(rawQuery string) (string, error) {
 	return t.UTC().Format(timestampLayout), nil // Format cuts off what is smaller than a millisecond
 }
 
-// matchesETag reports whether an If-None-Match header names etag or is *. As RFC 9110, section 13.1.2, wants it, the
-// comparison leaves out W/. It searches for the ETag with its quotes, so it cannot find a part of another one.
+// matchesETag reports whether If-None-Match names etag or is *. As RFC 9110, section 13.1.2, wants it, the
+// comparison leaves out W/. With its quotes, the ETag cannot be found as a part of another one.
 func matchesETag(ifNoneMatch []string, etag string) bool {
 	tags := strings.Join(ifNoneMatch, ", ")
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
@@ -218,8 +137,13 @@ func matchesETag(ifNoneMatch []string, etag string) bool {
 
 // board writes a board and its lists, without tasks.
 func (s *server) board(w http.ResponseWriter, r *http.Request) error {
-	board, err := s.store.Board(r.PathValue("boardId"))
-	return writeData(w, http.StatusOK, board, err)
+	board, err := s.store.Board(r.Context(), r.PathValue("boardId"))
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
+	writeJSON(w, http.StatusOK, response{Data: board})
+	return nil
 }
 
 func (s *server) createTask(w http.ResponseWriter, r *http.Request) error {
@@ -227,11 +151,15 @@ func (s *server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &newTask); err != nil {
 		return err
 	}
-	if err := checkTask(&newTask.Title, &newTask.Description); err != nil {
+	if err := checkTask(TaskChanges{Title: &newTask.Title, Description: &newTask.Description}); err != nil {
 		return err
 	}
-	task, err := s.store.CreateTask(newTask)
-	return writeData(w, http.StatusCreated, task, err)
+	task, err := s.store.CreateTask(r.Context(), newTask)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, response{Data: task})
+	return nil
 }
 
 func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
@@ -242,20 +170,43 @@ func (s *server) updateTask(w http.ResponseWriter, r *http.Request) error {
 	if changes == (TaskChanges{}) {
 		return badRequest("there is nothing to change; the body must have at least one field that is not null")
 	}
-	if err := checkTask(changes.Title, changes.Description); err != nil {
+	if err := checkTask(changes); err != nil {
 		return err
 	}
-	task, err := s.store.UpdateTask(r.PathValue("taskId"), changes)
-	return writeData(w, http.StatusOK, task, err)
+	task, err := s.store.UpdateTask(r.Context(), r.PathValue("taskId"), changes)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, response{Data: task})
+	return nil
 }
 
 func (s *server) deleteTask(w http.ResponseWriter, r *http.Request) error {
-	task, err := s.store.DeleteTask(r.PathValue("taskId"))
-	return writeData(w, http.StatusOK, task, err)
+	task, err := s.store.DeleteTask(r.Context(), r.PathValue("taskId"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, response{Data: task})
+	return nil
 }
 
-// readJSON reads a request's body, one JSON object, into the struct that into points to. It returns a clientError if
-// the body is anything else.
+// checkTask returns a clientError for what a task cannot have. nil is a field that was not sent.
+func checkTask(c TaskChanges) error {
+	switch {
+	case c.Title != nil && strings.TrimSpace(*c.Title) == "":
+		return badRequest("title must not be blank")
+	case c.Title != nil && utf8.RuneCountInString(*c.Title) > 200:
+		return badRequest("title must not be longer than 200 characters")
+	case c.Description != nil && utf8.RuneCountInString(*c.Description) > 10_000:
+		return badRequest("description must not be longer than 10,000 characters")
+	case c.Position != nil && *c.Position < 0:
+		return badRequest("position must be a whole number from 0")
+	}
+	return nil
+}
+
+// readJSON reads a request's body, one JSON object, into what into points to. It returns a clientError
+// if the body is anything else.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if mediaType != "application/json" {
@@ -282,23 +233,90 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	return badRequest("the body must be one JSON object, with nothing behind it")
 }
 
-// checkTask returns a clientError for a title or description that a task cannot have. nil is a field that was not sent.
-func checkTask(title, description *string) error {
-	switch {
-	case title != nil && strings.TrimSpace(*title) == "":
-		return badRequest("title must not be blank")
-	case title != nil && utf8.RuneCountInString(*title) > 200:
-		return badRequest("title must not be longer than 200 characters")
-	case description != nil && utf8.RuneCountInString(*description) > 10_000:
-		return badRequest("description must not be longer than 10,000 characters")
+// handler writes a response, or returns the error that ServeHTTP writes as the response.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := h(w, r)
+	if errors.Is(err, context.Canceled) { // the client has gone
+		panic(http.ErrAbortHandler) // closes the connection; returning would send an empty response with 200
 	}
-	return nil
+	if err != nil {
+		writeError(w, r, err)
+	}
 }
 
-// page writes the page, or another file of client/.
-func page(w http.ResponseWriter, r *http.Request) {
+// countFailed counts the errors of poll, unless the client has gone.
+func countFailed(poll handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := poll(w, r)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			pollsFailed.Add(1)
+		}
+		return err
+	}
+}
+
+// clientError is an error whose message is for the client: what was wrong, and what is right.
+type clientError struct {
+	status  int
+	message string
+}
+
+func (e *clientError) Error() string { return e.message }
+
+// badRequest returns a clientError with status 400.
+func badRequest(format string, args ...any) error {
+	return &clientError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+}
+
+// writeError writes the response to a request that failed. Other errors than clientErrors go to the log
+// only, because their text may show how the server works inside.
+func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	status, message := http.StatusInternalServerError, "internal error"
+	forClient, ok := errors.AsType[*clientError](err)
+	switch {
+	case ok:
+		status, message = forClient.status, forClient.message
+	case errors.Is(err, ErrNoBoard):
+		status, message = http.StatusNotFound, "there is no such board; the demo board is board-1"
+	case errors.Is(err, ErrNoTask):
+		status, message = http.StatusNotFound, "there is no such task, or it was deleted"
+	case errors.Is(err, ErrConstraint):
+		status, message = http.StatusBadRequest, "list_id must name a list of the task's board"
+		slog.Info(message, "method", r.Method, "path", r.URL.Path, "error", err)
+	case errors.Is(err, ErrBusy):
+		status, message = http.StatusServiceUnavailable, "the database is busy; try again"
+		w.Header().Set("Retry-After", "1")
+	}
+	if status >= http.StatusInternalServerError {
+		slog.Error(message, "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status, map[string]string{"error": message})
+}
+
+// response is the JSON body of every response that is not an error.
+type response struct {
+	Data      any    `json:"data"`
+	Timestamp string `json:"timestamp,omitempty"` // only in the response to a poll
+}
+
+// writeJSON writes a response with body as JSON.
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body) // fails only when the client has gone
+}
+
+//go:embed client/*.css client/*.html client/[^.]*.js client/*.svg
+var clientFiles embed.FS // an editor's lock file, such as .#page.js, cannot be embedded
+
+// serveFile writes the page, or another file of client/.
+func serveFile(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	// Nothing from another site, and no place in a frame, where another site could steal clicks.
+	// Nothing from another site, and no place in a frame, where another site could steal
+	// clicks.
 	header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache") // after a rebuild, browsers get the new files at once

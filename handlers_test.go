@@ -2,16 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -19,14 +21,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // newServer serves a fresh demo board. It returns the server's URL and the path of its database.
-func newServer(t *testing.T) (url, path string) {
+func newServer(t *testing.T) (origin, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "taskboard.db")
-	return serve(t, newStore(t, path)), path
+	return serveStore(t, newStore(t, path)), path
 }
 
 // newStore opens the database at path until the test ends.
@@ -44,8 +47,8 @@ func newStore(t *testing.T, path string) *Store {
 	return store
 }
 
-// serve serves a store until the test ends, and returns the server's URL.
-func serve(t *testing.T, store *Store) string {
+// serveStore serves a store until the test ends, and returns the server's URL.
+func serveStore(t *testing.T, store *Store) string {
 	t.Helper()
 	srv := httptest.NewServer(routes(store, 5*time.Second))
 	t.Cleanup(srv.Close)
@@ -67,13 +70,13 @@ func openShell(t *testing.T, path, statement string) *sql.DB {
 	return db
 }
 
-// The three functions below report failures with t.Error, so that goroutines may call them, and return zero values.
+// The functions below report failures with t.Error, so that goroutines may call them, and return zero values.
 
 // send sends a request and returns the response with its body. header holds names and values in turn. A body is sent as
 // JSON, with a charset that must not matter, unless header says otherwise.
-func send(t *testing.T, method, url, body string, header ...string) (*http.Response, []byte) {
+func send(t *testing.T, method, target, body string, header ...string) (*http.Response, []byte) {
 	t.Helper()
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	req, err := http.NewRequest(method, target, strings.NewReader(body))
 	if err != nil {
 		t.Error(err)
 		return &http.Response{}, nil
@@ -92,15 +95,21 @@ func send(t *testing.T, method, url, body string, header ...string) (*http.Respo
 	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Errorf("%s %s: reading the body: %v", method, url, err)
+		t.Errorf("%s %s: reading the body: %v", method, target, err)
 	}
 	return resp, got
 }
 
 // poll polls board-1, which must succeed, and returns what the response holds.
-func poll(t *testing.T, url, since string) (tasks []Task, timestamp string) {
+func poll(t *testing.T, origin, since string) (tasks []Task, timestamp string) {
 	t.Helper()
-	resp, body := send(t, "GET", url+"/boards/board-1/updates?since="+since, "")
+	return pollBoard(t, origin, "board-1", since)
+}
+
+// pollBoard is poll with another board.
+func pollBoard(t *testing.T, origin, board, since string) (tasks []Task, timestamp string) {
+	t.Helper()
+	resp, body := send(t, "GET", origin+"/boards/"+board+"/updates?since="+since, "")
 	var got struct {
 		Data      []Task
 		Timestamp string
@@ -113,14 +122,14 @@ func poll(t *testing.T, url, since string) (tasks []Task, timestamp string) {
 }
 
 // write sends a write, which must succeed, and returns the task in the response.
-func write(t *testing.T, method, url, body string) Task {
+func write(t *testing.T, method, target, body string) Task {
 	t.Helper()
-	resp, respBody := send(t, method, url, body)
+	resp, respBody := send(t, method, target, body)
 	var got struct{ Data Task }
 	want := map[string]int{"POST": 201, "PATCH": 200, "DELETE": 200}[method]
 	if err := json.Unmarshal(respBody, &got); err != nil || resp.StatusCode != want {
 		t.Errorf("%s %s %.99s: status %d, body %.300s; want %d with a task",
-			method, url, body, resp.StatusCode, respBody, want)
+			method, target, body, resp.StatusCode, respBody, want)
 	}
 	return got.Data
 }
@@ -136,7 +145,7 @@ func ids(tasks []Task) string {
 
 // TestFreshBoard compares whole responses on a database that no client has written to.
 func TestFreshBoard(t *testing.T) {
-	url, path := newServer(t)
+	origin, path := newServer(t)
 	openShell(t, path, `
 		INSERT INTO boards (id, name) VALUES ('empty', 'Empty'), ('small', 'Small');
 		INSERT INTO lists (id, board_id, name, position) VALUES ('b', 'small', 'First', 0), ('a', 'small', 'Second', 1);
@@ -164,7 +173,7 @@ func TestFreshBoard(t *testing.T) {
 		{name: "no tasks since 1970", path: "empty/updates?since=1970-01-01T00:00:00Z", want: nothing},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			resp, body := send(t, "GET", url+"/boards/"+test.path, "", "Origin", "https://example.com")
+			resp, body := send(t, "GET", origin+"/boards/"+test.path, "", "Origin", "https://example.com")
 			instant := regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
 			got := strings.TrimSpace(instant.ReplaceAllString(string(body), "T"))
 			if resp.StatusCode != http.StatusOK || got != test.want {
@@ -182,7 +191,7 @@ func TestFreshBoard(t *testing.T) {
 			}
 		})
 	}
-	if got, _ := poll(t, url, ""); ids(got) != "task-1 task-2 task-3 task-4 task-5" {
+	if got, _ := poll(t, origin, ""); ids(got) != "task-1 task-2 task-3 task-4 task-5" {
 		t.Errorf("demo board = %q, want task-1 to task-5", ids(got))
 	}
 }
@@ -190,8 +199,8 @@ func TestFreshBoard(t *testing.T) {
 // TestWrites makes one change after the other. The response to each must be the task as the next poll shows it, and
 // that poll must show nothing else.
 func TestWrites(t *testing.T) {
-	url, _ := newServer(t)
-	_, since := poll(t, url, "")
+	origin, _ := newServer(t)
+	_, since := poll(t, origin, "")
 	title, description := strings.Repeat("ü", 200), strings.Repeat("😀", 10_000) // the longest
 	for _, test := range []struct {
 		name, method, path, body string
@@ -225,8 +234,8 @@ func TestWrites(t *testing.T) {
 			want: Task{ID: "task-1", ListID: "list-3", Title: "New", Position: 6}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := write(t, test.method, url+test.path, test.body)
-			tasks, timestamp := poll(t, url, since)
+			got := write(t, test.method, origin+test.path, test.body)
+			tasks, timestamp := poll(t, origin, since)
 			if !slices.Equal(tasks, []Task{got}) {
 				t.Errorf("%s %s: response\n%.200s\nnext poll\n%.200s\nwant just the same task",
 					test.method, test.path, fmt.Sprint(got), fmt.Sprint(tasks))
@@ -251,7 +260,7 @@ func TestWrites(t *testing.T) {
 		})
 	}
 
-	tasks, _ := poll(t, url, "")
+	tasks, _ := poll(t, origin, "")
 	order := func(t Task) string { return fmt.Sprintf("%s %020d %s", t.ListID, t.Position, t.ID) }
 	inOrder := slices.IsSortedFunc(tasks, func(a, b Task) int { return strings.Compare(order(a), order(b)) })
 	if got := ids(tasks); !inOrder || len(tasks) != 7 || strings.Contains(got, "task-1 ") {
@@ -261,22 +270,22 @@ func TestWrites(t *testing.T) {
 
 // TestChangeOrder changes tasks in another order than that of their places on the board.
 func TestChangeOrder(t *testing.T) {
-	url, _ := newServer(t)
-	_, since := poll(t, url, "")
+	origin, _ := newServer(t)
+	_, since := poll(t, origin, "")
 	for _, id := range []string{"task-5", "task-1", "task-4"} {
-		write(t, "PATCH", url+"/tasks/"+id, `{"title":"x"}`)
+		write(t, "PATCH", origin+"/tasks/"+id, `{"title":"x"}`)
 	}
-	if got, _ := poll(t, url, since); ids(got) != "task-5 task-1 task-4" {
+	if got, _ := poll(t, origin, since); ids(got) != "task-5 task-1 task-4" {
 		t.Errorf("poll after changes of task-5, task-1 and task-4 = %q, want them in this order", ids(got))
 	}
 }
 
 // TestOtherBoard changes a task. Whoever polls another board must not notice.
 func TestOtherBoard(t *testing.T) {
-	url, path := newServer(t)
+	origin, path := newServer(t)
 	openShell(t, path, `INSERT INTO boards (id, name, updated_at) VALUES ('other', 'Other', '2016-02-29T12:00:00.000Z')`)
-	write(t, "PATCH", url+"/tasks/task-1", `{"title":"x"}`)
-	_, body := send(t, "GET", url+"/boards/other/updates", "")
+	write(t, "PATCH", origin+"/tasks/task-1", `{"title":"x"}`)
+	_, body := send(t, "GET", origin+"/boards/other/updates", "")
 	if got, want := string(body), `{"data":[],"timestamp":"2016-02-29T12:00:00.000Z"}`+"\n"; got != want {
 		t.Errorf("poll of another board after a change = %s, want %s", got, want)
 	}
@@ -284,8 +293,8 @@ func TestOtherBoard(t *testing.T) {
 
 // TestSince polls with one instant written in many ways.
 func TestSince(t *testing.T) {
-	url, _ := newServer(t)
-	changed := write(t, "PATCH", url+"/tasks/task-5", `{"title":"Latest"}`)
+	origin, _ := newServer(t)
+	changed := write(t, "PATCH", origin+"/tasks/task-5", `{"title":"Latest"}`)
 	instant, err := time.Parse(time.RFC3339, changed.UpdatedAt)
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +316,7 @@ func TestSince(t *testing.T) {
 		{name: "far ahead", since: "9999-12-31T23:59:59Z", want: ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tasks, timestamp := poll(t, url, test.since)
+			tasks, timestamp := poll(t, origin, test.since)
 			if got := ids(tasks); got != test.want || timestamp != changed.UpdatedAt {
 				t.Errorf("poll since %s = %q, timestamp %s; want %q, %s",
 					test.since, got, timestamp, test.want, changed.UpdatedAt)
@@ -346,11 +355,11 @@ func FuzzParseSince(f *testing.F) {
 
 // TestConditionalPoll polls with ETags, as browsers and caches do by themselves.
 func TestConditionalPoll(t *testing.T) {
-	url, path := newServer(t)
-	board := url + "/boards/board-1/updates"
+	origin, path := newServer(t)
+	board := origin + "/boards/board-1/updates"
 	first, _ := send(t, "GET", board, "")
 	old := first.Header.Get("ETag")
-	write(t, "DELETE", url+"/tasks/task-1", "")
+	write(t, "DELETE", origin+"/tasks/task-1", "")
 	second, _ := send(t, "GET", board, "")
 	now := second.Header.Get("ETag")
 	started := second.Header.Get("X-Server-Start")
@@ -382,7 +391,7 @@ func TestConditionalPoll(t *testing.T) {
 			}
 			for name, want := range map[string]string{
 				"ETag":            now,
-				"Cache-Control":   "public, max-age=0, s-maxage=1",
+				"Cache-Control":   "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2",
 				"X-Server-Start":  started,
 				"X-Poll-Interval": "5",
 			} {
@@ -401,7 +410,7 @@ func TestConditionalPoll(t *testing.T) {
 	// After a restart the database may be another one, so no ETag of before may be right.
 	for time.Now().UTC().Format(timestampLayout) <= started {
 	}
-	restarted := serve(t, newStore(t, path)) + "/boards/board-1/updates"
+	restarted := serveStore(t, newStore(t, path)) + "/boards/board-1/updates"
 	resp, _ := send(t, "GET", restarted, "", "If-None-Match", now)
 	if again := resp.Header.Get("X-Server-Start"); resp.StatusCode != 200 || again <= started {
 		t.Errorf("with the ETag of server %s: status %d from server %s; want 200", started, resp.StatusCode, again)
@@ -410,13 +419,12 @@ func TestConditionalPoll(t *testing.T) {
 
 // TestErrors sends, route by route, what the server must refuse with a sentence that says why.
 func TestErrors(t *testing.T) {
-	url, path := newServer(t)
+	origin, path := newServer(t)
 	openShell(t, path, `
 		INSERT INTO boards (id, name) VALUES ('board-2', 'Other');
 		INSERT INTO lists (id, board_id, name, position) VALUES ('list-9', 'board-2', 'Other', 0);
-		UPDATE tasks SET position = 9223372036854775807 WHERE id = 'task-4';
 		UPDATE tasks SET deleted_at = '2026-11-24T10:45:00.123Z' WHERE id = 'task-5'`)
-	_, before := send(t, "GET", url+"/boards/board-1/updates", "")
+	_, before := send(t, "GET", origin+"/boards/board-1/updates", "")
 
 	type request struct {
 		name   string
@@ -461,7 +469,6 @@ func TestErrors(t *testing.T) {
 				want: "10,000 characters"},
 			{name: "no list", body: `{"title":"x"}`, want: "list_id must name"},
 			{name: "unknown list", body: `{"list_id":"none","title":"x"}`, want: "list_id must name"},
-			{name: "no position is left", body: `{"list_id":"list-2","title":"x"}`, want: "list_id must name"},
 			{name: "large body", body: task(`"title":"x"`) + strings.Repeat(" ", 128<<10),
 				status: 413, want: "128 KiB"},
 			{name: "form", body: "title=x", header: []string{"Content-Type", "application/x-www-form-urlencoded"},
@@ -474,7 +481,8 @@ func TestErrors(t *testing.T) {
 				want: "200 characters"},
 			{name: "long description", path: "task-1", body: `{"description":"` + strings.Repeat("ü", 10_001) + `"}`,
 				want: "10,000 characters"},
-			{name: "negative position", path: "task-1", body: `{"position":-1}`, want: "from 0"},
+			{name: "negative position", path: "task-1", body: `{"position":-1}`, want: "position must be a whole"},
+			{name: "huge position", path: "task-1", body: `{"position":2147483648}`, want: "position must be of type"},
 			{name: "fractional position", path: "task-1", body: `{"position":1.5}`, want: "position must be of type"},
 			{name: "position as text", path: "task-1", body: `{"position":"1"}`, want: "position must be of type"},
 			{name: "unknown list", path: "task-1", body: `{"list_id":"none"}`, want: "list_id must name"},
@@ -492,7 +500,7 @@ func TestErrors(t *testing.T) {
 		for _, test := range route.requests {
 			t.Run(route.method+" "+test.name, func(t *testing.T) {
 				sent := fmt.Sprintf("%s %s%s %.80q", route.method, route.path, test.path, test.body)
-				resp, body := send(t, route.method, url+route.path+test.path, test.body, test.header...)
+				resp, body := send(t, route.method, origin+route.path+test.path, test.body, test.header...)
 				var got struct{ Error string }
 				if err := json.Unmarshal(body, &got); err != nil {
 					t.Errorf("%s: %v in %q", sent, err, body)
@@ -505,7 +513,7 @@ func TestErrors(t *testing.T) {
 				if header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" {
 					t.Errorf("%s: header %v, want no-store and application/json", sent, header)
 				}
-				if _, after := send(t, "GET", url+"/boards/board-1/updates", ""); !bytes.Equal(after, before) {
+				if _, after := send(t, "GET", origin+"/boards/board-1/updates", ""); !bytes.Equal(after, before) {
 					t.Errorf("%s changed the board from\n%s\nto\n%s", sent, before, after)
 				}
 			})
@@ -515,14 +523,14 @@ func TestErrors(t *testing.T) {
 
 // TestOtherSites sends writes as a browser sends them for a page of another site.
 func TestOtherSites(t *testing.T) {
-	url, _ := newServer(t)
+	origin, _ := newServer(t)
 	for _, test := range []struct{ name, header, value string }{
 		{name: "browser of today", header: "Sec-Fetch-Site", value: "cross-site"},
 		{name: "older browser", header: "Origin", value: "https://example.com"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			resp, _ := send(t, "DELETE", url+"/tasks/task-1", "", test.header, test.value)
-			if tasks, _ := poll(t, url, ""); resp.StatusCode != http.StatusForbidden || len(tasks) != 5 {
+			resp, _ := send(t, "DELETE", origin+"/tasks/task-1", "", test.header, test.value)
+			if tasks, _ := poll(t, origin, ""); resp.StatusCode != http.StatusForbidden || len(tasks) != 5 {
 				t.Errorf("DELETE with %s: %s: status %d, then %d tasks; want 403 and 5",
 					test.header, test.value, resp.StatusCode, len(tasks))
 			}
@@ -532,7 +540,7 @@ func TestOtherSites(t *testing.T) {
 
 // TestPage asks for the page and the files that it loads.
 func TestPage(t *testing.T) {
-	url, _ := newServer(t)
+	origin, _ := newServer(t)
 	for _, test := range []struct {
 		path     string
 		want     int
@@ -547,7 +555,7 @@ func TestPage(t *testing.T) {
 		{path: "/none", want: 404, wantType: "text/plain; charset=utf-8"},
 	} {
 		t.Run(test.path, func(t *testing.T) {
-			resp, _ := send(t, "GET", url+test.path, "")
+			resp, _ := send(t, "GET", origin+test.path, "")
 			got := resp.Header
 			if resp.StatusCode != test.want || got.Get("Content-Type") != test.wantType {
 				t.Errorf("GET %s: status %d, Content-Type %q; want %d, %q",
@@ -566,19 +574,19 @@ func TestPage(t *testing.T) {
 
 // captureLog returns what is logged from now on, until the test ends.
 func captureLog(t *testing.T) *bytes.Buffer {
-	var log bytes.Buffer
-	previous := slog.Default()
-	t.Cleanup(func() { slog.SetDefault(previous) })
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	return &log
+	var captured bytes.Buffer
+	previous := log.Writer()
+	log.SetOutput(&captured) // slog's default logger writes there, too
+	t.Cleanup(func() { log.SetOutput(previous) })
+	return &captured
 }
 
 // TestInternalError breaks the table of tasks under the server. An idle poll, which reads no task, must not notice.
 func TestInternalError(t *testing.T) {
-	url, path := newServer(t)
-	_, timestamp := poll(t, url, "")
+	origin, path := newServer(t)
+	_, timestamp := poll(t, origin, "")
 	openShell(t, path, `ALTER TABLE tasks RENAME COLUMN title TO name`)
-	board := url + "/boards/board-1/updates"
+	board := origin + "/boards/board-1/updates"
 	if resp, _ := send(t, "GET", board, "", "If-None-Match", "*"); resp.StatusCode != 304 {
 		t.Errorf("poll with If-None-Match: status %d, want 304 without a query of the broken table", resp.StatusCode)
 	}
@@ -586,28 +594,28 @@ func TestInternalError(t *testing.T) {
 		t.Errorf("poll since the last change: status %d, want 200 without a query of the broken table", resp.StatusCode)
 	}
 
-	log := captureLog(t)
+	logged := captureLog(t)
 	before := polls.Value()
 	resp, body := send(t, "GET", board, "")
 	want := `{"error":"internal error"}` + "\n"
 	if resp.StatusCode != 500 || string(body) != want || polls.Value() != before {
 		t.Errorf("poll of a broken database: %d %s; want 500 %s, not counted in polls", resp.StatusCode, body, want)
 	}
-	if got := resp.Header; got.Get("ETag") != "" || got.Get("Cache-Control") != "no-store" {
-		t.Errorf("poll of a broken database: header %v, want no ETag and no-store", got)
+	if got := resp.Header; got.Get("ETag") != "" || got.Get("X-Server-Start") != "" || got.Get("Cache-Control") != "no-store" {
+		t.Errorf("poll of a broken database: header %v, want no-store, without those of a poll", got)
 	}
-	if got := log.String(); !strings.Contains(got, "method=GET path=/boards/board-1/updates error=\"no such column") {
+	if got := logged.String(); !strings.Contains(got, "method=GET path=/boards/board-1/updates error=\"no such column") {
 		t.Errorf("log = %q, want the method, the path and SQLite's words", got)
 	}
 }
 
 // TestRefusedBySchema sends what only schema.sql refuses. The log must say which of its rules did.
 func TestRefusedBySchema(t *testing.T) {
-	url, _ := newServer(t)
-	log := captureLog(t)
-	send(t, "PATCH", url+"/tasks/task-1", `{"position":-1}`)
-	if got, want := log.String(), "CHECK constraint failed: position >= 0"; !strings.Contains(got, want) {
-		t.Errorf("log of a PATCH with position -1 = %q, want %q in it", got, want)
+	origin, _ := newServer(t)
+	logged := captureLog(t)
+	send(t, "PATCH", origin+"/tasks/task-1", `{"list_id":"none"}`)
+	if got, want := logged.String(), "no such list"; !strings.Contains(got, want) {
+		t.Errorf("log of a PATCH to an unknown list = %q, want %q in it", got, want)
 	}
 }
 
@@ -619,14 +627,14 @@ func TestBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	url := serve(t, store)
+	origin := serveStore(t, store)
 	for _, test := range []struct {
 		name string
 		hold func() (release func())
 		want string // in the log
 	}{
-		{name: "another write", hold: func() func() { return hold(t, store.writer) }, want: "context deadline exceeded"},
-		{name: "another process", want: "database is locked", hold: func() func() {
+		{name: "another write", hold: func() func() { return hold(t, store.writer) }, want: "the database stayed busy: context deadline exceeded"},
+		{name: "another process", want: "the database stayed busy: database is locked", hold: func() func() {
 			shell := openShell(t, path+"?_txlock=immediate", "")
 			lock, err := shell.Begin()
 			if err != nil {
@@ -636,16 +644,16 @@ func TestBusy(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			log := captureLog(t)
+			logged := captureLog(t)
 			release := test.hold()
-			resp, body := send(t, "DELETE", url+"/tasks/task-1", "")
+			resp, body := send(t, "DELETE", origin+"/tasks/task-1", "")
 			release()
 			const want = `{"error":"the database is busy; try again"}` + "\n"
 			if resp.StatusCode != 503 || string(body) != want || resp.Header.Get("Retry-After") != "1" {
 				t.Errorf("DELETE: status %d, Retry-After %q, %s; want 503, 1, %s",
 					resp.StatusCode, resp.Header.Get("Retry-After"), body, want)
 			}
-			if got := log.String(); !strings.Contains(got, `method=DELETE path=/tasks/task-1 error="`+test.want) {
+			if got := logged.String(); !strings.Contains(got, `method=DELETE path=/tasks/task-1 error="`+test.want) {
 				t.Errorf("log = %q, want the method, the path and %q", got, test.want)
 			}
 		})
@@ -682,28 +690,29 @@ func waitFor(pool *sql.DB, before int64, ended <-chan struct{}) {
 	}
 }
 
-// TestClientGone has a client leave while its poll waits. The poll may not be answered, logged or counted.
+// TestClientGone has a client leave while its request waits. It may not be answered, logged or counted.
 func TestClientGone(t *testing.T) {
-	for _, test := range []struct{ name, query string }{
-		{name: "whole board", query: ""},
-		{name: "changes", query: "?since=1970-01-01T00:00:00Z"},
+	for _, test := range []struct{ name, path string }{
+		{name: "whole board", path: "/updates"},
+		{name: "changes", path: "/updates?since=1970-01-01T00:00:00Z"},
+		{name: "lists", path: ""},
 	} {
-		t.Run(test.name, func(t *testing.T) { clientGone(t, test.query) })
+		t.Run(test.name, func(t *testing.T) { clientGone(t, test.path) })
 	}
 }
 
-// clientGone does the work of TestClientGone with one poll.
-func clientGone(t *testing.T, query string) {
+// clientGone does the work of TestClientGone with one request, for a path behind the board's.
+func clientGone(t *testing.T, path string) {
 	store := newStore(t, filepath.Join(t.TempDir(), "taskboard.db"))
-	routes := routes(store, 5*time.Second)
+	handler := routes(store, 5*time.Second)
 	left, ended := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
 		context.AfterFunc(r.Context(), func() { close(left) })
-		routes.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	}))
 	defer srv.Close()
-	log := captureLog(t)
+	logged := captureLog(t)
 	counts := func() [4]int64 {
 		return [4]int64{polls.Value(), pollsEmpty.Value(), pollsNotModified.Value(), pollsFailed.Value()}
 	}
@@ -715,38 +724,51 @@ func clientGone(t *testing.T, query string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	io.WriteString(conn, "GET /boards/board-1/updates"+query+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	io.WriteString(conn, "GET /boards/board-1"+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 	waitFor(store.reader, waits, ended)
-	conn.(*net.TCPConn).CloseWrite() // to the server, the client has gone, but the test can see what it sends
+	conn.(*net.TCPConn).CloseWrite() // to the origin, the client has gone, but the test can see what it sends
 	<-left
 	release()
 	<-ended
 	if response, err := io.ReadAll(conn); err != nil || len(response) > 0 {
 		t.Errorf("a client that left received %q, %v; want nothing", response, err)
 	}
-	if after := counts(); after != before || log.String() != "" {
-		t.Errorf("a client that left: counters %v, then %v, log %q; want no difference and no log", before, after, log)
+	if after := counts(); after != before || logged.String() != "" {
+		t.Errorf("a client that left: counters %v, then %v, log %q; want no difference and no log", before, after, logged)
 	}
 	if n := store.reader.Stats().InUse; n > 0 {
 		t.Errorf("after a client left: %d connections in use, want none", n)
 	}
 }
 
-// TestShell writes past the server, as someone with the sqlite3 shell does. What succeeds must reach the next poll, and
-// what would leave a ghost in a client must not succeed.
+// TestShell writes past the server, as someone with the sqlite3 shell or another program does, also one that turns
+// recursive triggers on. What succeeds must reach the next poll, and what would leave a ghost in a client must not
+// succeed.
 func TestShell(t *testing.T) {
-	url, path := newServer(t)
-	shell := openShell(t, path, `
+	for _, recursive := range []string{"off", "on"} {
+		t.Run("recursive triggers "+recursive, func(t *testing.T) { writeInShell(t, recursive) })
+	}
+}
+
+// writeInShell does the work of TestShell with recursive triggers on or off.
+func writeInShell(t *testing.T, recursive string) {
+	origin, path := newServer(t)
+	shell := openShell(t, path+"?_recursive_triggers="+recursive, `
 		INSERT INTO boards (id, name) VALUES ('board-2', 'Other');
 		INSERT INTO lists (id, board_id, name, position) VALUES ('list-9', 'board-2', 'Other', 0)`)
 	for _, test := range []struct {
 		name, sql string
 		want      string // ids in the next poll, sorted
 		wantErr   string
+		wantOn    string // the error with recursive triggers, if it is another one
 	}{
 		{name: "insert", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('new', 'list-1', 'Typed')`, want: "new"},
 		{name: "update", sql: `UPDATE tasks SET title = 'Typed' WHERE id = 'task-2'`, want: "task-2"},
+		{name: "update the same again", sql: `UPDATE tasks SET title = 'x' WHERE _rowid_ = 2`, want: "task-2"},
 		{name: "stamp", sql: `UPDATE tasks SET updated_at = datetime('now') WHERE id = 'task-3'`, want: "task-3"},
+		{name: "stamp of the board", want: "task-2", sql: `UPDATE tasks SET title = 'Written by an ORM',
+			updated_at = (SELECT updated_at FROM boards WHERE id = 'board-1') WHERE id = 'task-2'`},
+		{name: "no stamp", sql: `UPDATE tasks SET updated_at = '' WHERE id = 'task-2'`, want: "task-2"},
 		{name: "transaction", sql: `BEGIN; UPDATE tasks SET position = position + 1 WHERE list_id = 'list-1';
 			UPDATE tasks SET title = 'x' WHERE id = 'task-4'; COMMIT`, want: "new task-1 task-2 task-3 task-4"},
 		{name: "soft delete", sql: `UPDATE tasks SET deleted_at = updated_at WHERE id = 'task-1'`, want: "task-1"},
@@ -754,43 +776,91 @@ func TestShell(t *testing.T) {
 		{name: "delete", sql: `DELETE FROM tasks WHERE id = 'task-2'`, wantErr: "set tasks.deleted_at instead"},
 		{name: "upsert", want: "task-3", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('task-3', 'list-1', 'x')
 			ON CONFLICT (id) DO UPDATE SET title = 'Upserted'`},
-		{name: "replace", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-3', 'list-2', 'x')`, want: "task-3"},
+		{name: "upsert in two steps", want: "task-3", sql: `INSERT OR IGNORE INTO tasks (id) VALUES ('task-3');
+			UPDATE tasks SET title = 'Upserted' WHERE id = 'task-3'`},
+		{name: "replace", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-3', 'list-2', 'x')`, want: "task-3",
+			wantOn: "set tasks.deleted_at instead"},
 		{name: "ignore", sql: `INSERT OR IGNORE INTO tasks (id, list_id, title) VALUES ('task-3', 'list-1', 'x')`},
 		{name: "rollback", sql: `BEGIN; UPDATE tasks SET title = 'x'; ROLLBACK`},
 		{name: "to another board", sql: `UPDATE tasks SET list_id = 'list-9' WHERE id = 'task-2'`,
 			wantErr: "insert a new task instead"},
-		{name: "to no board", sql: `UPDATE OR REPLACE tasks SET list_id = 'none' WHERE id = 'task-2'`,
-			wantErr: "insert a new task instead"},
+		{name: "to no list", sql: `UPDATE OR REPLACE tasks SET list_id = 'none' WHERE id = 'task-2'`, wantErr: "no such list"},
 		{name: "another id", sql: `UPDATE tasks SET id = 'x' WHERE id = 'task-2'`, wantErr: "a task keeps its id"},
+		{name: "another task's rowid", sql: `UPDATE OR REPLACE tasks SET rowid = 4 WHERE id = 'task-2'`,
+			wantErr: "a task keeps its id"},
 		{name: "replace on another board", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-2', 'list-9', 'x')`,
 			wantErr: "a task keeps its board"},
-		{name: "replace on no board", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-2', 'none', 'x')`,
-			wantErr: "a task keeps its board"},
+		{name: "replace on no list", sql: `REPLACE INTO tasks (id, list_id, title) VALUES ('task-2', 'none', 'x')`,
+			wantErr: "no such list"},
 		{name: "replace by rowid", sql: `REPLACE INTO tasks (rowid, id, list_id, title) VALUES (2, 'x', 'list-1', 'x')`,
-			wantErr: "no column named rowid"},
-		{name: "no list", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('x', 'x', 'x')`, wantErr: "NOT NULL"},
-		{name: "recursive triggers", wantErr: "triggers nested too deep",
-			sql: `PRAGMA recursive_triggers = on; UPDATE tasks SET title = 'x' WHERE id = 'task-2'`},
-		{name: "no recursive triggers", sql: `PRAGMA recursive_triggers = off`},
+			wantErr: "another task has this rowid"},
+		{name: "no list", sql: `INSERT INTO tasks (id, list_id, title) VALUES ('x', 'x', 'x')`, wantErr: "no such list"},
 		{name: "position", sql: `UPDATE tasks SET position = -1`, wantErr: "CHECK constraint failed"},
 		{name: "deleted_at", sql: `UPDATE tasks SET deleted_at = datetime('now')`, wantErr: "CHECK constraint failed"},
 		{name: "created_at", sql: `UPDATE tasks SET created_at = datetime('now')`, wantErr: "CHECK constraint failed"},
 		{name: "cursor", sql: `UPDATE boards SET updated_at = '2099-01-01 00:00:00'`, wantErr: "CHECK constraint failed"},
 		{name: "board", sql: `UPDATE boards SET created_at = datetime('now')`, wantErr: "CHECK constraint failed"},
+		{name: "board renamed", sql: `UPDATE boards SET name = 'Renamed', updated_at = updated_at`},
+		{name: "cursor back", sql: `UPDATE boards SET name = 'x', updated_at = '2016-02-29T12:00:00.000Z'`,
+			wantErr: "never goes back"},
+		{name: "cursor back by delete", sql: `DELETE FROM boards WHERE id = 'board-1'`, wantErr: "keep it"},
+		{name: "cursor back by replace", wantErr: "never goes back",
+			sql: `REPLACE INTO boards (id, name, updated_at) VALUES ('board-1', 'x', '2016-02-29T12:00:00.000Z')`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, since := poll(t, url, "")
+			if recursive == "on" && test.wantOn != "" {
+				test.want, test.wantErr = "", test.wantOn
+			}
+			_, since := poll(t, origin, "")
 			_, err := shell.Exec(test.sql)
 			if (err == nil) != (test.wantErr == "") || err != nil && !strings.Contains(err.Error(), test.wantErr) {
 				t.Errorf("%s: error %v, want %q", test.sql, err, test.wantErr)
 			}
-			tasks, timestamp := poll(t, url, since)
+			tasks, timestamp := poll(t, origin, since)
 			slices.SortFunc(tasks, func(a, b Task) int { return strings.Compare(a.ID, b.ID) })
 			if got := ids(tasks); got != test.want {
 				t.Errorf("%s: next poll = %q, want %q", test.sql, got, test.want)
 			}
-			if again, _ := poll(t, url, timestamp); len(again) > 0 {
+			if again, _ := poll(t, origin, timestamp); len(again) > 0 {
 				t.Errorf("%s: second poll = %q, want nothing", test.sql, ids(again))
+			}
+		})
+	}
+}
+
+// TestSchema changes a database while no server runs, as migration tools do. A Store may open it only if all that
+// schema.sql makes is in it.
+func TestSchema(t *testing.T) {
+	for _, test := range []struct {
+		name, sql string
+		want      string // in the error
+	}{
+		{name: "nothing", sql: ``},
+		{name: "statistics", sql: `ANALYZE`},
+		{name: "another table", sql: `CREATE TABLE backups (id INTEGER PRIMARY KEY, at TEXT)`},
+		{name: "the table made again, without triggers", want: "table tasks is missing, or is not as in schema.sql",
+			sql: `CREATE TABLE n (id, list_id, title, description, position, created_at, updated_at, deleted_at);
+			INSERT INTO n SELECT * FROM tasks; DROP TABLE tasks; ALTER TABLE n RENAME TO tasks`},
+		{name: "no trigger", sql: `DROP TRIGGER task_updated`, want: "trigger task_updated is missing"},
+		{name: "another trigger", want: "trigger task_updated is missing", sql: `DROP TRIGGER task_updated;
+			CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN SELECT 1; END`},
+		{name: "no index", sql: `DROP INDEX tasks_live`, want: "index tasks_live is missing"},
+		{name: "another column", sql: `ALTER TABLE lists ADD COLUMN colour TEXT`, want: "table lists is missing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "taskboard.db")
+			store, err := Open(path, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store.Close()
+			openShell(t, path, test.sql)
+			store, err = Open(path, time.Minute)
+			if err == nil {
+				store.Close()
+			}
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Open after %s: error %v, want %q", test.sql, err, test.want)
 			}
 		})
 	}
@@ -798,10 +868,12 @@ func TestShell(t *testing.T) {
 
 // TestClock has a board whose last change lies years behind the clock, then years ahead of it.
 func TestClock(t *testing.T) {
-	url, path := newServer(t)
-	shell := openShell(t, path, `UPDATE boards SET updated_at = '2016-02-28T23:59:59.999Z'`)
+	origin, path := newServer(t)
+	shell := openShell(t, path, `
+		INSERT INTO boards (id, name, updated_at) VALUES ('old', 'Old', '2016-02-28T23:59:59.999Z');
+		INSERT INTO lists (id, board_id, name, position) VALUES ('list-9', 'old', 'Old', 0)`)
 	now := time.Now().UTC().Format(timestampLayout)
-	if task := write(t, "PATCH", url+"/tasks/task-1", `{"title":"x"}`); task.UpdatedAt < now {
+	if task := write(t, "POST", origin+"/tasks", `{"list_id":"list-9","title":"x"}`); task.UpdatedAt < now {
 		t.Errorf("updated_at = %s, want no earlier than %s", task.UpdatedAt, now)
 	}
 
@@ -811,8 +883,8 @@ func TestClock(t *testing.T) {
 	}
 	// The step is 0.002: one of 0.001 would be lost in the sqlite3 shells that schema.sql names.
 	for _, want := range []string{"2996-03-01T00:00:00.001Z", "2996-03-01T00:00:00.003Z", "2996-03-01T00:00:00.005Z"} {
-		write(t, "PATCH", url+"/tasks/task-1", `{"title":"x"}`)
-		tasks, timestamp := poll(t, url, since)
+		write(t, "PATCH", origin+"/tasks/task-1", `{"title":"x"}`)
+		tasks, timestamp := poll(t, origin, since)
 		if got := ids(tasks); got != "task-1" || timestamp != want {
 			t.Errorf("poll since %s = %q, %s; want task-1, %s", since, got, timestamp, want)
 		}
@@ -826,60 +898,61 @@ func TestLostUpdate(t *testing.T) {
 	t.Run("committed between the two reads of a poll", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "taskboard.db")
 		store := newStore(t, path)
-		url := serve(t, store)
-		_, since := poll(t, url, "")
-		write(t, "PATCH", url+"/tasks/task-1", `{"title":"The poll has to read this"}`)
+		origin := serveStore(t, store)
+		_, since := poll(t, origin, "")
+		write(t, "PATCH", origin+"/tasks/task-1", `{"title":"The poll has to read this"}`)
 
 		// The poll stops where it needs tasks, and stops again if it then still needs the timestamp.
-		readerWaits, timestampWaits := store.reader.Stats().WaitCount, store.timestamps.Stats().WaitCount
+		readerWaits, timestampWaits := store.reader.Stats().WaitCount, store.idlePolls.Stats().WaitCount
 		releaseReader := hold(t, store.reader)
 		defer releaseReader()
 		var tasks []Task
 		var timestamp string
 		ended := make(chan struct{})
 		go func() {
-			tasks, timestamp = poll(t, url, since)
+			tasks, timestamp = poll(t, origin, since)
 			close(ended)
 		}()
 		waitFor(store.reader, readerWaits, ended)
-		releaseTimestamps := hold(t, store.timestamps)
+		releaseTimestamps := hold(t, store.idlePolls)
 		releaseReader()
-		waitFor(store.timestamps, timestampWaits, ended)
-		created := write(t, "POST", url+"/tasks", `{"list_id":"list-1","title":"Between"}`)
+		waitFor(store.idlePolls, timestampWaits, ended)
+		created := write(t, "POST", origin+"/tasks", `{"list_id":"list-1","title":"Between"}`)
 		releaseTimestamps()
 		<-ended
 
-		next, _ := poll(t, url, timestamp)
+		next, _ := poll(t, origin, timestamp)
 		if !slices.Contains(tasks, created) && !slices.Contains(next, created) {
 			t.Errorf("the task created at %s is neither in the poll that ran, with timestamp %s, nor in the next one. "+
 				"Which does a poll read first, the timestamp or the tasks?", created.UpdatedAt, timestamp)
 		}
 	})
 	t.Run("stamped before a poll and committed after it", func(t *testing.T) {
-		url, path := newServer(t)
+		origin, path := newServer(t)
 		// With this instant of the board, the next stamp comes from the clock.
-		shell := openShell(t, path, `UPDATE boards SET updated_at = '2016-02-29T12:00:00.000Z'`)
+		shell := openShell(t, path, `
+			INSERT INTO boards (id, name, updated_at) VALUES ('old', 'Old', '2016-02-29T12:00:00.000Z');
+			INSERT INTO lists (id, board_id, name, position) VALUES ('list-9', 'old', 'Old', 0)`)
 		change, err := shell.Begin()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := change.Exec(`UPDATE tasks SET title = 'Slow' WHERE id = 'task-1'`); err != nil {
+		if _, err := change.Exec(`INSERT INTO tasks (id, list_id, title) VALUES ('slow', 'list-9', 'Slow')`); err != nil {
 			t.Fatal(err)
 		}
-		_, timestamp := poll(t, url, "")
+		_, timestamp := pollBoard(t, origin, "old", "")
 		if err := change.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		next, _ := poll(t, url, timestamp)
-		if !slices.ContainsFunc(next, func(task Task) bool { return task.Title == "Slow" }) {
-			t.Errorf("a poll since %s = %q, want task-1, which was committed after that timestamp was sent. "+
+		next, _ := pollBoard(t, origin, "old", timestamp)
+		if ids(next) != "slow" {
+			t.Errorf("a poll since %s = %q, want the task slow, which was committed after that timestamp was sent. "+
 				"Is the timestamp the board's, or the clock's?", timestamp, ids(next))
 		}
 	})
 }
 
-// TestRace lets writers and pollers run at once. A poller knows nothing but its cursor. At the end its copy must be
-// the board.
+// TestRace lets writers run at once with pollers, which use Updates. At the end their views must be the board.
 func TestRace(t *testing.T) {
 	for _, test := range []struct{ name, sql string }{
 		{name: "at the time of the clock", sql: ``},
@@ -887,56 +960,61 @@ func TestRace(t *testing.T) {
 		{name: "ahead of the clock", sql: `UPDATE boards SET updated_at = '2099-01-01T00:00:00.000Z'`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			url, path := newServer(t)
+			origin, path := newServer(t)
 			openShell(t, path, test.sql)
-			race(t, url)
+			race(t, origin)
 		})
 	}
 }
 
 // race does the work of TestRace on one board.
-func race(t *testing.T, url string) {
+func race(t *testing.T, origin string) {
 	var writers, pollers sync.WaitGroup
 	done := make(chan struct{})
 	for range 4 {
 		writers.Go(func() {
 			for i := range 60 {
-				task := write(t, "POST", url+"/tasks", `{"list_id":"list-1","title":"New"}`)
+				task := write(t, "POST", origin+"/tasks", `{"list_id":"list-1","title":"New"}`)
 				switch i % 4 {
 				case 1:
-					write(t, "PATCH", url+"/tasks/"+task.ID, `{"title":"Renamed"}`)
+					write(t, "PATCH", origin+"/tasks/"+task.ID, `{"title":"Renamed"}`)
 				case 2:
-					write(t, "PATCH", url+"/tasks/"+task.ID, `{"list_id":"list-2"}`)
+					write(t, "PATCH", origin+"/tasks/"+task.ID, `{"list_id":"list-2"}`)
 				case 3:
-					write(t, "DELETE", url+"/tasks/"+task.ID, "")
+					write(t, "DELETE", origin+"/tasks/"+task.ID, "")
 				}
 			}
 		})
 	}
-	copies := make([]map[string]Task, 4)
-	for i := range copies {
-		copies[i] = map[string]Task{}
+	// Each poller stops after the first poll that began when all was written.
+	views := make([]map[string]Task, 4)
+	for i := range views {
 		pollers.Go(func() {
-			since, again := "", false
-			for last := false; !last; {
+			last, latest := false, ""
+			for update, err := range Updates(t.Context(), origin+"/boards/board-1/updates", time.Microsecond) {
+				if err != nil {
+					t.Errorf("poller %d: %v", i, err)
+				}
+				if update.Board {
+					views[i] = map[string]Task{}
+				}
+				for _, task := range update.Tasks {
+					if task.UpdatedAt <= latest && !update.Board {
+						t.Errorf("poller %d received the change of %s again", i, task.UpdatedAt)
+					}
+					if views[i][task.ID] = task; task.DeletedAt != "" {
+						delete(views[i], task.ID)
+					}
+				}
+				latest = update.since
+				if last {
+					return
+				}
 				select {
 				case <-done:
-					last = true // one more poll, to fetch the rest
+					last = true
 				default:
 				}
-				tasks, timestamp := poll(t, url, since)
-				for _, task := range tasks {
-					if task.UpdatedAt <= since && !again {
-						t.Errorf("poll since %s brought a change of %s again", since, task.UpdatedAt)
-						again = true // one report for each poller is enough
-					}
-					if task.DeletedAt != "" {
-						delete(copies[i], task.ID)
-					} else {
-						copies[i][task.ID] = task
-					}
-				}
-				since = timestamp
 			}
 		})
 	}
@@ -944,16 +1022,16 @@ func race(t *testing.T, url string) {
 	close(done)
 	pollers.Wait()
 
-	board, _ := poll(t, url, "")
+	board, _ := poll(t, origin, "")
 	if want := 5 + 4*45; len(board) != want {
 		t.Errorf("the board has %d tasks, want %d", len(board), want)
 	}
-	for i, copy := range copies {
-		if len(copy) != len(board) {
-			t.Errorf("poller %d has %d tasks, the board has %d", i, len(copy), len(board))
+	for i, view := range views {
+		if len(view) != len(board) {
+			t.Errorf("poller %d has %d tasks, the board has %d", i, len(view), len(board))
 		}
 		for _, task := range board {
-			if copy[task.ID] != task {
+			if view[task.ID] != task {
 				t.Errorf("poller %d never received task %s, as it changed at %s. Did the change fall between the two "+
 					"reads of a poll? Which comes first? Is the timestamp the board's?", i, task.ID, task.UpdatedAt)
 				break
@@ -964,7 +1042,7 @@ func race(t *testing.T, url string) {
 
 // TestVars compares the counters at /debug/vars before and after a request.
 func TestVars(t *testing.T) {
-	url, _ := newServer(t)
+	origin, _ := newServer(t)
 	type counters struct {
 		Polls       int `json:"polls"`
 		Empty       int `json:"polls_empty"`
@@ -972,7 +1050,7 @@ func TestVars(t *testing.T) {
 		Failed      int `json:"polls_failed"`
 	}
 	read := func() (c counters) {
-		resp, body := send(t, "GET", url+"/debug/vars", "")
+		resp, body := send(t, "GET", origin+"/debug/vars", "")
 		if got := resp.Header.Get("Cache-Control"); got != "no-cache" {
 			t.Errorf("/debug/vars: Cache-Control = %q, want no-cache", got)
 		}
@@ -994,7 +1072,7 @@ func TestVars(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := read()
-			send(t, "GET", url+"/boards/"+test.path, "", "If-None-Match", test.ifNoneMatch)
+			send(t, "GET", origin+"/boards/"+test.path, "", "If-None-Match", test.ifNoneMatch)
 			got := read()
 			got.Polls -= before.Polls
 			got.Empty -= before.Empty
@@ -1034,4 +1112,206 @@ func TestQueryPlans(t *testing.T) {
 			}
 		})
 	}
+}
+
+// usePipes lets http.DefaultClient reach a handler over pipes in memory, until the test ends. In a synctest bubble,
+// time goes on only while all of them wait.
+func usePipes(t *testing.T, handler http.HandlerFunc) {
+	conns := make(pipes)
+	srv := &http.Server{Handler: handler}
+	go srv.Serve(conns)
+	previous := http.DefaultTransport
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		conns <- server
+		return client, nil
+	}}
+	http.DefaultTransport = transport
+	t.Cleanup(func() {
+		http.DefaultTransport = previous
+		close(conns)
+		srv.Close()
+		transport.CloseIdleConnections()
+	})
+}
+
+// pipes is a net.Listener.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
+
+// TestUpdates has Updates poll servers of all kinds. In a synctest bubble, its waits take no time.
+func TestUpdates(t *testing.T) {
+	const none, started1, started2 = `{"data":[],"timestamp":"A"}`, "X-Server-Start: 1", "X-Server-Start: 2"
+	const task1B = `{"data":[{"id":"1"}],"timestamp":"B"}`
+	const failed, otherData = "error: the server responded with status 503", "error: the server has other data"
+	type exchange struct {
+		wait    time.Duration // in seconds, since the poll before, with a tenth more or less
+		request string        // since and If-None-Match
+		status  int           // 0 means 200
+		header  string        // of the response: "name: value", one a line
+		body    string
+		want    string // what Updates yields: the ids of the tasks, or the beginning of an error
+	}
+	for _, test := range []struct {
+		name     string
+		interval time.Duration // in seconds
+		polls    []exchange
+	}{
+		{name: "as often as the server advises", polls: []exchange{
+			{wait: 0, request: "", body: none, want: "board"},
+			{wait: 5, request: "A", header: "X-Poll-Interval: 30", body: none, want: "nothing"},
+			{wait: 30, request: "A", body: task1B, want: "1"},
+			{wait: 30, request: "B", body: `{"data":[],"timestamp":"B"}`, want: "nothing"},
+		}},
+		{name: "as often as the caller wants", interval: 2, polls: []exchange{
+			{wait: 0, request: "", header: "X-Poll-Interval: 30", body: none, want: "board"},
+			{wait: 2, request: "A", body: none, want: "nothing"},
+		}},
+		{name: "back-off, and back again", polls: []exchange{
+			{wait: 0, request: "", status: 503, want: failed},
+			{wait: 10, request: "", status: 503, want: failed},
+			{wait: 20, request: "", body: `<html>`, want: "error: invalid character"},
+			{wait: 40, request: "", body: `{"data":[]}`, want: "error: the response has no timestamp"},
+			{wait: 60, request: "", status: 304, want: "error: the server responded with status 304"},
+			{wait: 60, request: "", body: none, want: "board"},
+			{wait: 5, request: "A", body: none, want: "nothing"},
+		}},
+		{name: "back-off from a long interval", interval: 3600, polls: []exchange{
+			{wait: 0, request: "", status: 503, want: failed},
+			{wait: 3600, request: "", body: none, want: "board"},
+		}},
+		{name: "Retry-After", polls: []exchange{
+			{wait: 0, request: "", status: 503, header: "Retry-After: 40", want: failed},
+			{wait: 40, request: "", status: 503, want: failed,
+				header: "Date: Sat, 28 Nov 2026 10:00:00 GMT\nRetry-After: Sat, 28 Nov 2026 10:01:10 GMT"},
+			{wait: 70, request: "", body: none, want: "board"},
+			{wait: 5, request: "A", body: none, want: "nothing"},
+		}},
+		{name: "an ETag goes to the URL that it came from", polls: []exchange{
+			{wait: 0, request: "", header: `ETag: "1"`, body: none, want: "board"},
+			{wait: 5, request: "A", header: `ETag: "1"`, body: none, want: "nothing"},
+			{wait: 5, request: `A "1"`, status: 304, want: "nothing"},
+			{wait: 5, request: `A "1"`, header: `ETag: "1"`, body: `{"data":[],"timestamp":"an older body"}`, want: "nothing"},
+			{wait: 5, request: `A "1"`, header: `ETag: "2"`, body: task1B, want: "1"},
+			{wait: 5, request: `B`, header: `ETag: "2"`, body: `{"data":[],"timestamp":"B"}`, want: "nothing"},
+		}},
+		{name: "another start, and a cache with the old board", polls: []exchange{
+			{wait: 0, request: "", header: started1, body: none, want: "board"},
+			{wait: 5, request: "A", header: started2, body: task1B, want: otherData},
+			{wait: 1, request: "", header: started1, body: none, want: otherData},
+			{wait: 1, request: "", header: started2, body: task1B, want: "board 1"},
+		}},
+		{name: "no start in a 304, then another one", polls: []exchange{
+			{wait: 0, request: "", header: started1, body: none, want: "board"},
+			{wait: 5, request: "A", header: started1 + "\nETag: \"1\"", body: none, want: "nothing"},
+			{wait: 5, request: `A "1"`, status: 304, want: "nothing"},
+			{wait: 5, request: `A "1"`, status: 304, header: started2, want: otherData},
+		}},
+		{name: "a backup was restored", polls: []exchange{
+			{wait: 0, request: "", header: started1, body: task1B, want: "board 1"},
+			{wait: 5, request: "B", header: started1, body: none, want: otherData},
+			{wait: 1, request: "", header: started1, body: none, want: "board"},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, request := 0, ""
+				usePipes(t, func(w http.ResponseWriter, r *http.Request) {
+					request = strings.TrimSpace(r.FormValue("since") + " " + r.Header.Get("If-None-Match"))
+					for line := range strings.Lines(test.polls[n].header) {
+						name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+						w.Header().Set(name, value)
+					}
+					w.WriteHeader(cmp.Or(test.polls[n].status, http.StatusOK))
+					io.WriteString(w, test.polls[n].body)
+				})
+				ended := time.Now()
+				for update, err := range Updates(t.Context(), "http://x/updates", test.interval*time.Second) {
+					got := cmp.Or(ids(update.Tasks), "nothing")
+					if update.Board {
+						got = strings.TrimSpace("board " + ids(update.Tasks))
+					}
+					if err != nil {
+						got = "error: " + err.Error()
+					}
+					want, waited := test.polls[n], time.Since(ended)
+					if request != want.request || !strings.HasPrefix(got, want.want) || err == nil && got != want.want ||
+						waited < want.wait*time.Second*9/10 || waited > want.wait*time.Second*11/10 {
+						t.Errorf("poll %d, after %v, since and ETag %q: %q; want %+v", n, waited, request, got, want)
+					}
+					if n++; n == len(test.polls) {
+						break
+					}
+					ended = time.Now()
+				}
+			})
+		})
+	}
+}
+
+// TestUpdatesHang has a server that does not respond, and a caller that leaves.
+func TestUpdatesHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		usePipes(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		start := time.Now()
+		for _, err := range Updates(ctx, "http://x/updates", 0) {
+			if took := time.Since(start); err == nil || took != 20*time.Second {
+				t.Errorf("a server that hangs: %v after %v, want an error after 20 s", err, took)
+			}
+			time.AfterFunc(15*time.Second, cancel) // the next poll begins after 9 to 11 s
+		}
+		if took := time.Since(start); took != 35*time.Second {
+			t.Errorf("the loop ended after %v, want 35 s, when it was cancelled in a poll", took)
+		}
+	})
+}
+
+// Example is the picture at the beginning of README.md.
+func Example() {
+	dir, err := os.MkdirTemp("", "shortpoll")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := Open(filepath.Join(dir, "taskboard.db"), time.Minute)
+	if err != nil {
+		panic(err)
+	}
+	defer store.Close()
+	srv := httptest.NewServer(routes(store, 5*time.Second))
+	defer srv.Close()
+
+	polls := 0
+	for update, err := range Updates(context.Background(), srv.URL+"/boards/board-1/updates", time.Millisecond) {
+		polls++
+		switch {
+		case err != nil:
+			fmt.Println(err)
+		case update.Board:
+			fmt.Println("the whole board:", len(update.Tasks), "tasks")
+		case len(update.Tasks) == 0:
+			fmt.Println("nothing")
+			store.CreateTask(context.Background(), NewTask{ListID: "list-1", Title: "Water the plants"})
+		default:
+			fmt.Println("that task:", update.Tasks[0].Title)
+		}
+		if polls == 3 {
+			break
+		}
+	}
+	// Output:
+	// the whole board: 5 tasks
+	// nothing
+	// that task: Water the plants
 }

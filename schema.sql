@@ -1,28 +1,29 @@
--- A board has lists, and a list has tasks. The server runs this file once, on an empty database.
+-- A board has lists, and a list has tasks. The server runs this file on an empty database. It opens
+-- any other only if everything that this file makes is in it, word for word.
 --
--- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and is
--- always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other layout.
--- (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it looks earlier.)
--- STRICT makes SQLite check types. WITHOUT ROWID makes the id the only key of a row: without it, a row
--- would also have a hidden key, by which REPLACE could remove it.
+-- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It always has the same length and
+-- is always in UTC, so comparing two texts compares the two times. The CHECKs refuse every other
+-- layout. (SQLite's datetime('now') has a space instead of the T. A space sorts before T, so it
+-- looks earlier.) STRICT makes SQLite check types. (With WITHOUT ROWID beside it, DB Browser for
+-- SQLite 3.12 would change a column in all rows when a person edits one cell.)
 
 CREATE TABLE boards (
   id         TEXT PRIMARY KEY,
   name       TEXT NOT NULL,
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
-  -- The instant of the last change to any task of the board, set by the trigger task_updated. It is
+  -- The instant of the last change to any task of the board, set by the trigger task_stamped. It is
   -- the timestamp in the response to a poll, which the client sends back as since.
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (updated_at IS strftime('%Y-%m-%dT%H:%M:%fZ', updated_at))
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE lists (
   id       TEXT PRIMARY KEY,
   board_id TEXT NOT NULL REFERENCES boards (id),
   name     TEXT NOT NULL,
   position INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE tasks (
   id          TEXT PRIMARY KEY,
@@ -32,27 +33,32 @@ CREATE TABLE tasks (
   position    INTEGER NOT NULL DEFAULT 0 CHECK (position >= 0),
   created_at  TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
               CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
-  updated_at  TEXT NOT NULL DEFAULT '', -- task_updated writes over whatever is here
+  updated_at  TEXT NOT NULL DEFAULT '', -- the triggers write over whatever is here
   -- A deleted task stays as a row with this instant. So a delete is a change like any other.
   deleted_at  TEXT CHECK (deleted_at IS strftime('%Y-%m-%dT%H:%M:%fZ', deleted_at))
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
-CREATE TABLE schema_checksum (sha256 TEXT NOT NULL) STRICT; -- that of this file; see createSchema
-
--- For the lists of a board in order. The id already makes each row unique. Saying so lets SQLite skip a sort.
+-- For the lists of a board in order. The id makes each row unique; saying so lets SQLite skip a
+-- sort.
 CREATE UNIQUE INDEX lists_in_order ON lists (board_id, position, id);
-
--- For the whole board: the living tasks of a list in their order. Deleted tasks stay in the table for
--- ever, but they are not in this index, so they cost nothing here.
+-- For the whole board: the live tasks of a list in their order. Deleted tasks are not in this
+-- index, so they cost nothing here.
 CREATE INDEX tasks_live ON tasks (list_id, position, id) WHERE deleted_at IS NULL;
-
 -- For what changed: all tasks of a list, deleted ones too, in the order of change.
 CREATE INDEX tasks_changed ON tasks (list_id, updated_at);
 
--- Stamping. A trigger is SQL that SQLite runs by itself whenever a row changes. Both happen, or neither.
--- So no writer can forget it, and a row typed into the sqlite3 shell is stamped as well. NEW is the row
--- after the change.
-CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN
+-- Stamping. A trigger is SQL that SQLite runs by itself whenever a row changes. Both happen, or
+-- neither. So no writer can forget it, and a row typed into the sqlite3 shell is stamped as well.
+-- OLD is the row before the change, NEW the row after it. A task that was added or changed loses
+-- its stamp, and a task without a stamp gets a new one. (The last UPDATE below finds '' in OLD, so
+-- it runs no trigger again, also after PRAGMA recursive_triggers = on.)
+CREATE TRIGGER task_inserted AFTER INSERT ON tasks
+BEGIN UPDATE tasks SET updated_at = '' WHERE id = NEW.id; END;
+
+CREATE TRIGGER task_updated AFTER UPDATE ON tasks WHEN OLD.updated_at <> '' AND NEW.updated_at <> ''
+BEGIN UPDATE tasks SET updated_at = '' WHERE id = NEW.id; END;
+
+CREATE TRIGGER task_stamped AFTER UPDATE ON tasks WHEN NEW.updated_at = '' BEGIN
   -- The board's instant moves to now, or past its old value if that is later. So no change has an
   -- instant that a client has already, even when the clock steps back. (It adds 0.002 because older
   -- versions of SQLite, such as 3.37, sometimes round 0.001 away.)
@@ -60,43 +66,52 @@ CREATE TRIGGER task_updated AFTER UPDATE ON tasks BEGIN
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.002 seconds'))
   WHERE id = (SELECT board_id FROM lists WHERE id = NEW.list_id);
-
-  -- The task gets the same instant. This UPDATE does not run the trigger again. (It would after
-  -- PRAGMA recursive_triggers = on. Every write would then fail, so leave that setting off.)
+  -- The task gets the same instant.
   UPDATE tasks SET updated_at = (
     SELECT b.updated_at FROM boards b JOIN lists l ON l.board_id = b.id
     WHERE l.id = NEW.list_id)
   WHERE id = NEW.id;
 END;
 
--- A new task needs a stamp too. This UPDATE of its row makes SQLite run the trigger above.
-CREATE TRIGGER task_inserted AFTER INSERT ON tasks BEGIN
-  UPDATE tasks SET updated_at = '' WHERE id = NEW.id;
-END;
-
--- Guards. A client removes a task from its view only when it receives a row with deleted_at. The statements
--- refused below would take a task from a board without such a row, so clients would go on showing it.
+-- Guards. A client removes a task from its view only when it receives a row with deleted_at. Most
+-- of what is refused here would take a task from a board without such a row, and clients would show
+-- it for ever.
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
-CREATE TRIGGER task_move_guard BEFORE UPDATE OF id, list_id ON tasks
-WHEN NEW.id <> OLD.id
-  OR (SELECT board_id FROM lists WHERE id = NEW.list_id)
-     IS NOT (SELECT board_id FROM lists WHERE id = OLD.list_id)
-BEGIN SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead'); END;
--- REPLACE removes a row that has the same id, without running task_delete_guard, and inserts a new one. On the
--- same board, that is a change like any other.
-CREATE TRIGGER task_replace_guard BEFORE INSERT ON tasks
-WHEN EXISTS (
-  SELECT 1 FROM tasks t JOIN lists l ON t.list_id = l.id
-  WHERE t.id = NEW.id AND l.board_id IS NOT (SELECT board_id FROM lists WHERE id = NEW.list_id))
-BEGIN SELECT RAISE(ABORT, 'a task keeps its board: set deleted_at and insert a new task instead'); END;
+
+CREATE TRIGGER task_update_guard BEFORE UPDATE ON tasks BEGIN
+  SELECT RAISE(ABORT, 'no such list') WHERE NEW.list_id NOT IN (SELECT id FROM lists);
+  SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead')
+  WHERE NEW.id <> OLD.id OR NEW.rowid <> OLD.rowid
+    OR (SELECT board_id FROM lists WHERE id = NEW.list_id) <> (SELECT board_id FROM lists WHERE id = OLD.list_id);
+END;
+
+-- REPLACE removes a row with the same id, or with the same rowid (SQLite's own key), without
+-- running task_delete_guard. It then inserts a new one. For a task of the same board, that is a
+-- change like any other.
+CREATE TRIGGER task_insert_guard BEFORE INSERT ON tasks BEGIN
+  SELECT RAISE(ABORT, 'no such list') WHERE NEW.list_id NOT IN (SELECT id FROM lists);
+  SELECT RAISE(ABORT, 'a task keeps its board: set deleted_at and insert a new task instead')
+  FROM tasks t JOIN lists l ON t.list_id = l.id
+  WHERE t.id = NEW.id AND l.board_id <> (SELECT board_id FROM lists WHERE id = NEW.list_id);
+  SELECT RAISE(ABORT, 'another task has this rowid') FROM tasks WHERE rowid = NEW.rowid AND id <> NEW.id;
+END;
+
+-- A program that reads a board, and later writes all of it back, would set its instant back. What changed
+-- in between would then reach no client that is past it. REPLACE, and a changeset of SQLite's sessions, may
+-- do the same by removing the board.
+CREATE TRIGGER board_update_guard BEFORE UPDATE ON boards WHEN NEW.updated_at < OLD.updated_at
+BEGIN SELECT RAISE(ABORT, 'the updated_at of a board never goes back: leave it out of the UPDATE'); END;
+CREATE TRIGGER board_insert_guard BEFORE INSERT ON boards
+WHEN NEW.updated_at < (SELECT updated_at FROM boards WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'the updated_at of a board never goes back: do not REPLACE the board'); END;
+CREATE TRIGGER board_delete_guard BEFORE DELETE ON boards
+BEGIN SELECT RAISE(ABORT, 'clients would show a removed board for ever: keep it'); END;
 
 -- The demo board.
 INSERT INTO boards (id, name) VALUES ('board-1', 'Demo board');
-
 INSERT INTO lists (id, board_id, name, position) VALUES
   ('list-1', 'board-1', 'To do', 0), ('list-2', 'board-1', 'In progress', 1), ('list-3', 'board-1', 'Done', 2);
-
 INSERT INTO tasks (id, list_id, title, position) VALUES
   ('task-1', 'list-1', 'See a change arrive', 0),
   ('task-2', 'list-1', 'Open this board in a second window', 1),
