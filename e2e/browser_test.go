@@ -114,7 +114,19 @@ func (b *browser) waitForText(selector, pattern string) {
 	b.wait(fmt.Sprintf(`new RegExp(%q).test(document.querySelector(%q)?.innerText.trim())`, pattern, selector))
 }
 
-// element sends a command about the element that a CSS selector names.
+const enterKey = "\ue007"
+
+// press types into the element that a CSS selector names.
+func (b *browser) press(selector, keys string) {
+	b.t.Helper()
+	b.element(selector, "/value", object{"text": keys})
+}
+
+func (b *browser) click(selector string) {
+	b.t.Helper()
+	b.element(selector, "/click", object{})
+}
+
 func (b *browser) element(selector, command string, body object) {
 	b.t.Helper()
 	var element map[string]string
@@ -124,24 +136,13 @@ func (b *browser) element(selector, command string, body object) {
 	}
 }
 
-const enterKey = "\ue007" // for press, which types into an element
-
-func (b *browser) click(selector string)       { b.element(selector, "/click", object{}) }
-func (b *browser) press(selector, keys string) { b.element(selector, "/value", object{"text": keys}) }
-
-// set moves a slider.
-func (b *browser) set(selector string, value int) {
-	b.run(fmt.Sprintf(`const slider = document.querySelector(%q); slider.value = %d;
-		for (const type of ["input", "change"]) slider.dispatchEvent(new Event(type, { bubbles: true }))`, selector, value))
+// cdp sends a command of the Chrome DevTools protocol.
+func (b *browser) cdp(command string, params object) {
+	b.do("POST", "/goog/cdp/execute", object{"cmd": command, "params": params}, nil)
 }
 
 // hide hides the page, or shows it again.
 func (b *browser) hide(hidden bool) {
 	b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
 		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`, hidden))
-}
-
-// cdp sends a command of the Chrome DevTools protocol.
-func (b *browser) cdp(command string, params object) {
-	b.do("POST", "/goog/cdp/execute", object{"cmd": command, "params": params}, nil)
 }

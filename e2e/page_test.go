@@ -34,6 +34,12 @@ func send(t *testing.T, method, url, body string) json.RawMessage {
 const demoTasks = "See a change arrive, Open this board in a second window, " +
 	"Try polling every 30 seconds | Watch polls that bring nothing | Start the server"
 
+// set moves a slider.
+func (b *browser) set(selector string, value int) {
+	b.run(fmt.Sprintf(`const slider = document.querySelector(%q); slider.value = %d;
+		for (const type of ["input", "change"]) slider.dispatchEvent(new Event(type, { bubbles: true }))`, selector, value))
+}
+
 // openPage opens the page. Its scripts find meter.js as meter.
 func openPage(t *testing.T, url string, users, seconds int) *browser {
 	b := openBrowser(t, url)
