@@ -1,14 +1,12 @@
 package e2e_test
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -40,7 +38,7 @@ func (b *browser) set(selector string, value int) {
 		for (const type of ["input", "change"]) slider.dispatchEvent(new Event(type, { bubbles: true }))`, selector, value))
 }
 
-// openPage opens the page. Its scripts find meter.js as meter.
+// openPage opens the page and waits until each user has the board. Its scripts find meter.js as meter.
 func openPage(t *testing.T, url string, users, seconds int) *browser {
 	b := openBrowser(t, url)
 	b.run(`return import("/client/meter.js").then((meter) => { window.meter = meter; })`)
@@ -56,7 +54,6 @@ func TestBoard(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	b := openPage(t, server, 1, 1)
-	b.waitForLists(demoTasks)
 	b.wait(`getComputedStyle(document.querySelector("[data-id=task-2]")).pointerEvents === "auto"`)
 	b.run(`document.querySelector("[data-id=task-2]").scrollIntoView();
 		const { x, y } = document.querySelector("[data-id=task-2] .delete").getBoundingClientRect();
@@ -66,14 +63,17 @@ func TestBoard(t *testing.T) {
 	const markup, theirs = `<img src=x onerror="document.title='bad'"> & "q"`, "Somebody’s task"
 	const todo = "Open this board in a second window, Try polling every 30 seconds"
 	const doing, done = " | Watch polls that bring nothing", " | Renamed, " + markup
-	for _, test := range []struct{ name, method, path, body, lists, news, clicked string }{
+	for _, test := range []struct{ name, method, path, body, lists, news, check string }{
 		{name: "add", method: "POST", path: "/tasks", body: fmt.Sprintf(`{"list_id":"list-3","title":%q}`, markup),
 			lists: demoTasks + ", " + markup, news: `“<img.*onerror.*…”.? was added\. You learned of it \d\.\d s later\.$`,
-			clicked: "task-2"},
+			check: `clicked === "task-2"`},
 		{name: "rename", method: "PATCH", path: "/tasks/task-5", body: `{"title":"Renamed"}`,
-			lists: strings.Replace(demoTasks, " | Start the server", done, 1), news: "“Renamed”.? was changed", clicked: "task-2"},
+			lists: strings.Replace(demoTasks, " | Start the server", done, 1), news: "“Renamed”.? was changed",
+			// A card that is pressed must stay in the document, or the browser makes no click of it.
+			check: `clicked === "task-2" && !changes.some(({ removedNodes: [node] }) => node?.nodeType === 1) &&
+				document.querySelector("[data-id=task-5]").getAnimations().length === 1 // it is lit`},
 		{name: "move", method: "PATCH", path: "/tasks/task-1", body: `{"list_id":"list-2","position":0}`,
-			lists: todo + " | See a change arrive, Watch polls that bring nothing" + done, clicked: "undefined"},
+			lists: todo + " | See a change arrive, Watch polls that bring nothing" + done, check: "clicked === undefined"},
 		{name: "delete", method: "DELETE", path: "/tasks/task-1", lists: todo + doing + done, news: "was deleted"},
 		{name: "somebody adds", lists: todo + ", " + theirs + doing + done, news: theirs + "”.? was added"},
 		{name: "somebody renames", lists: todo + ", " + theirs + ", renamed" + doing + done, news: "was changed"},
@@ -87,13 +87,8 @@ func TestBoard(t *testing.T) {
 		}
 		b.waitForLists(test.lists)
 		b.waitForText("#news", test.news)
-		if test.clicked != "" {
-			b.check(fmt.Sprintf("`${clicked}` === %q", test.clicked), test.name+": the card under the pointer")
-		}
-		if test.name == "rename" {
-			b.check(`!changes.some(({ removedNodes }) => [...removedNodes].some((node) => node.nodeType === 1))`,
-				"a card that is pressed must stay in the document")
-			b.check(`document.querySelector("[data-id=task-5]").getAnimations().length === 1`, "the card is lit")
+		if test.check != "" {
+			b.check(test.check, test.name)
 		}
 	}
 	b.wait(`aimed() === "task-3"`)
@@ -106,36 +101,32 @@ func TestOwnChanges(t *testing.T) {
 	other := startServer(t)
 	p := newProxy(t, startServer(t))
 	b := openPage(t, p.url, 1, 1)
-	b.waitForLists(demoTasks)
 	b.click("#pause")
-	held := make(chan bool)
-	p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		<-held
-		next.ServeHTTP(w, r)
-	}))
-	const field = ".list:nth-child(2) input"
+	p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) { <-r.Context().Done() }))
+	const field, problem = ".list:nth-child(2) input", ".list:nth-child(2) form .problem"
 	b.press(field, "By keyboard"+enterKey)
-	b.wait(fmt.Sprintf("document.querySelector(%q).value === ''", field))
+	b.wait(`document.querySelectorAll("form input")[1].value === ""`)
 	b.waitForLists(demoTasks)
-	close(held)
+	p.works()
+	b.click("#poll-now")
 	lists := strings.Replace(demoTasks, " | Start", ", By keyboard | Start", 1)
 	b.waitForLists(lists)
 	b.press(`[data-id="task-5"] .left`, enterKey)
 	lists = strings.Replace(lists, " | Start", ", Start", 1) + " | "
 	b.waitForLists(lists)
-	b.check(`document.activeElement.matches("[data-id=task-5] .left")`, "the focus on a card that was moved")
+	b.check(`document.activeElement.matches("[data-id=task-5] .left")`, "the focus")
 	b.press(`[data-id="task-5"] .delete`, enterKey+enterKey) // the second time, there is no such task
 	b.waitForLists(strings.Replace(lists, ", Start the server", "", 1))
 	b.check(`document.querySelector("#board .problem:not(:empty)") === null`, "a complaint")
 	b.click("#pause")
 
-	// What was not saved stays in its field, with the reason.
+	// What was not saved stays in its field, with the reason beside it.
 	b.press(field, " "+enterKey)
-	b.waitForText(".list:nth-child(2) form .problem", `^Not saved: title must not be blank\.$`)
+	b.waitForText(problem, `^Not saved: title must not be blank\.$`)
 	b.run(`const { fetch } = window;
 		window.fetch = async (url, init) => init?.method ? new Response("<html>", { status: 502 }) : fetch(url, init)`)
 	b.press(field, "Kept"+enterKey)
-	b.waitForText(".list:nth-child(2) form .problem", `^It is not known whether this was saved: .* status 502\.$`)
+	b.waitForText(problem, `^It is not known whether this was saved: .* status 502\.$`)
 	b.click("#somebody")
 	b.waitForText("#now .problem", `status 502\.$`)
 	p.poll.Store(cut)
@@ -146,11 +137,10 @@ func TestOwnChanges(t *testing.T) {
 	b.waitForLists(strings.Replace(demoTasks, "Watch polls that bring nothing", "", 1))
 	b.waitForText("#news", `^The server started again, so the board was loaded again\.$`)
 	b.waitForText("#requests", "thrown away: the server started again")
-	b.check(fmt.Sprintf("document.querySelector(%q).value === ' Kept'", field), "the field")
-	b.check(fmt.Sprintf("document.activeElement === document.querySelector(%q)", "#somebody"), "the focus")
+	b.check(`document.querySelectorAll("form input")[1].value === " Kept"`, "the field")
 }
 
-// TestLayout looks at the page in many widths, and in each colour scheme.
+// TestLayout looks at the page in many widths.
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
@@ -168,36 +158,16 @@ func TestLayout(t *testing.T) {
 	b.check(`document.querySelector(".list form input").ariaLabel === "New task in To do" &&
 		document.querySelector("[data-id=task-4] .right").ariaLabel === "Move “Watch polls that bring nothing” to Done"`,
 		"what screen readers say")
-	for _, feature := range []object{
-		{"name": "prefers-color-scheme", "value": "light"},
-		{"name": "prefers-color-scheme", "value": "dark"},
-		{"name": "forced-colors", "value": "active"},
-	} {
-		b.cdp("Emulation.setEmulatedMedia", object{"features": []object{feature}})
-		b.check(`(() => {
-			const light = (colour) => {
-				const [r, g, b] = colour.match(/[\d.]+/g).map((n) => n / 255)
-					.map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-				return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
-			};
-			const back = light(getComputedStyle(document.querySelector("#picture")).backgroundColor);
-			return [...document.querySelectorAll(".legend .mark")].map((mark) => light(getComputedStyle(mark).color) / back)
-				.every((ratio) => Math.max(ratio, 1 / ratio) >= 3);
-		})()`, fmt.Sprintf("contrast of the picture's marks with %v", feature))
-	}
 }
 
 // TestMeter compares what the page counts and draws with what the server counts and another client did.
 func TestMeter(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "taskboard.db")
-	server, _ := start(t, path)
+	server := startServer(t)
 	b := openPage(t, server, 50, 2)
 	b.wait("meter.counts.nothing > 60")
-	b.check(`(() => {
-		const polls = meter.users.map((marks) => marks.find((mark) => mark.kind === "nothing")?.at ?? 0).sort();
-		return polls.filter((at, i) => at > polls[i - 1] + 10).length > 25;
-	})()`, "the users' polls must be spread over the interval")
+	b.check(`meter.users.map((marks) => marks.find((mark) => mark.kind === "nothing")?.at ?? 0).sort()
+		.filter((at, i, polls) => at > polls[i - 1] + 10).length > 25`, "the users' polls must be spread over the interval")
 	b.set("#seconds", 60) // now few polls are under way at any time
 	b.wait(`fetch("/debug/vars").then((response) => response.json()).then((vars) => {
 		const { nothing, changes, first, failed } = meter.counts, brought = vars.polls_empty + vars.polls_not_modified;
@@ -217,24 +187,14 @@ func TestMeter(t *testing.T) {
 	})`)
 	b.click("#pause")
 	b.waitForText("#delay", `^\d\.\d s on average, \d\.\d s at most$`)
-	b.check(`(() => {
-		const [{ at, waits }] = meter.changes.values();
-		return waits.length === 50 && Math.max(...waits) > 1000 + Math.min(...waits) && meter.idleTimes.length === 1 &&
-			meter.users.every((marks) => marks.filter((mark) => mark.made === at).length === 1);
-	})()`, "the change")
-
-	db, err := sql.Open("sqlite3", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec("UPDATE boards SET updated_at = '2099-01-01T00:00:00.000Z'"); err != nil {
-		t.Fatal(err)
-	}
+	b.check(`[...meter.changes.values()].every(({ at, waits }) => waits.length === 50 && meter.idleTimes.length === 1 &&
+		Math.max(...waits) > 1000 + Math.min(...waits) &&
+		meter.users.every((marks) => marks.filter((mark) => mark.made === at).length === 1))`, "the change")
+	b.run("const { now } = Date; Date.now = () => now() - 3_600_000") // the server's stamps are still to come
 	send(t, "DELETE", server+"/tasks/task-1", "")
 	b.wait("meter.counts.changes === 100")
 	b.waitForText("#news", "was deleted.$")
-	b.check("meter.changes.size === 1", "a stamp that is still to come tells of no wait")
+	b.check("meter.changes.size === 1", "changes whose wait is known")
 }
 
 // TestKnobs moves the knobs of a page that is below a path, as behind a proxy, with a name and password in its URL.
@@ -248,17 +208,12 @@ func TestKnobs(t *testing.T) {
 	b.waitForText("#times", `^Last good poll \d\d:\d\d:\d\d, next in 1[0-3]\d s\.$`)
 	b.press(".list input", "Added"+enterKey)
 	b.waitForLists(strings.Replace(demoTasks, " |", ", Added |", 1))
-	for _, test := range []struct {
-		users, seconds int
-		rate, wait     string
-	}{
-		{users: 50, seconds: 5, rate: "600 requests", wait: "2.5 s on average, 5.5 s at most"},
-		{users: 1, seconds: 60, rate: "1 request", wait: "30 s on average, 66 s at most"},
-	} {
-		b.set("#users", test.users)
-		b.set("#seconds", test.seconds)
-		b.waitForText("#trade", fmt.Sprintf("^This costs %s a minute. A change waits %s", test.rate, test.wait))
-	}
+	b.set("#users", 50)
+	b.set("#seconds", 5)
+	b.waitForText("#trade", `^This costs 600 requests a minute\. A change waits 2\.5 s on average, 5\.5 s at most`)
+	b.set("#users", 1)
+	b.set("#seconds", 60)
+	b.waitForText("#trade", `^This costs 1 request a minute\. A change waits 30 s on average, 66 s at most`)
 	b.click("#pause")
 	b.waitForText("#trade", "^This costs 0 requests a minute. A change waits until you resume")
 	b.waitForText("#state", "^Paused: no change arrives")
