@@ -116,8 +116,7 @@ async function send(/** @type {string} */ method, /** @type {string} */ path, bo
 /** Makes a change that was asked for in an element, and polls. What the board has now comes by that poll alone. */
 async function write(/** @type {any} */ element, /** @type {string} */ method, /** @type {string} */ path,
   body = /** @type {any} */ (undefined)) {
-  if (element.ariaBusy === "true") return; // a second Enter; a card stays busy until a poll has brought the change
-  element.ariaBusy = "true";
+  element.ariaBusy = "true"; // a card stays so, and takes no click, until a poll has brought the change
   const error = await send(method, path, body).then(() => "", ({ message }) => message);
   element.ariaBusy = String(error === "");
   complain(element, error);

@@ -115,9 +115,8 @@ func TestOwnChanges(t *testing.T) {
 	lists = strings.Replace(lists, " | Start", ", Start", 1) + " | "
 	b.waitForLists(lists)
 	b.check(`document.activeElement.matches("[data-id=task-5] .left")`, "the focus")
-	b.press(`[data-id="task-5"] .delete`, enterKey+enterKey) // the second time, there is no such task
+	b.press(`[data-id="task-5"] .delete`, enterKey)
 	b.waitForLists(strings.Replace(lists, ", Start the server", "", 1))
-	b.check(`document.querySelector("#board .problem:not(:empty)") === null`, "a complaint")
 	b.click("#pause")
 
 	// What was not saved stays in its field, with the reason beside it.
