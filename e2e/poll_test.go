@@ -33,14 +33,14 @@ const pollPage = `<!doctype html><title>A page with poll.js</title><script type=
 	console.error = (error) => trace.push("console: " + error.message);
 	window.send = fetch;
 	fetch = (url, init) => {
-		sent = { url: String(url), startTime: now };
-		trace.push(now + ":" + sent.url.replace(location.origin, "") + (init.headers?.["If-None-Match"] ?? ""));
+		sent = { url, startTime: now };
+		trace.push(now + ":" + url.replace(location.origin, "") + (init.headers?.["If-None-Match"] ?? ""));
 		return send(url, init);
 	};
 	window.trace = [];
-	window.until = async (condition) => { while (!condition()) await new Promise((resolve) => wait(resolve)); };
-	window.plannedAt = () => timers[0]?.at;
 	window.advance = (ms) => now += ms;
+	window.plannedAt = () => timers[0]?.at;
+	window.until = async (condition) => { while (!condition()) await new Promise((resolve) => wait(resolve)); };
 	window.fire = () => {
 		const timer = timers.shift();
 		if (!timer) return trace.push("nothing planned");
@@ -69,190 +69,145 @@ const pollPage = `<!doctype html><title>A page with poll.js</title><script type=
 // TestPollJS has a page of one's own use poll.js, with a server that is none of ours.
 func TestPollJS(t *testing.T) {
 	t.Parallel()
-	openSources(t)
-	b := openBrowser(t, "about:blank")
+	browser := openBrowser(t, "about:blank")
 	for name, test := range map[string]struct {
-		page      string   // its URL, if not http://HOST/
-		url       string   // what it polls, if not "u"
-		responses []string // the server's, in order: status, headers, body; A[1] is short for a timestamp and an id
-		script    string   // what the page does, if not a step for each response
-		want      string   // the trace
+		page, url string // the page's URL, if not http://HOST/, and what it polls, if not u
+		responses string // status | headers | body; the last one is repeated. A[1] is short for a timestamp and an id
+		script    string // what the page does, if not a step for each poll
+		want      string // the trace
 	}{
 		// What to ask, and what to make of the response.
 		"changes": {
-			responses: []string{`200 | ETag: "A" | A[1]`, `200 | ETag: "B" | B[2]`, `200 | ETag: "B" | B[]`, `304`, `304`,
-				`200 | ETag: "C" | C[0]`, `200 | ETag: "C" | C[]`},
+			responses: `200 | ETag: "A" | A[1]; 200 | ETag: "B" | B[2]; 200 | ETag: "B" | B[]; 304; 304; 200 | ETag: "C" | C[0]`,
 			want: `0:/u board[1] 200 5000:/u?since=A poll[2] 200 10000:/u?since=B 200 15000:/u?since=B"B" 304 ` +
-				`20000:/u?since=B"B" 304 25000:/u?since=B"B" poll[0] 200 30000:/u?since=C 200`,
+				`20000:/u?since=B"B" 304 25000:/u?since=B"B" poll[0] 200 30000:/u?since=C poll[0] 200`,
 		},
 		"old body with the ETag that was sent": {
-			responses: []string{`200 | A[]`, `200 | ETag: "A" | A[]`, `200 | ETag: "A" | Z[1]`, `304`},
+			responses: `200 | A[]; 200 | ETag: "A" | A[]; 200 | ETag: "A" | Z[1]; 304`,
 			want:      `0:/u board[] 200 5000:/u?since=A 200 10000:/u?since=A"A" 200 15000:/u?since=A"A" 304`,
 		},
 		"304 without being asked": {
-			responses: []string{`304 | ETag: "A"`, `200 | A[]`},
+			responses: `304 | ETag: "A"; 200 | A[]`,
 			want:      `0:/u 304 the server responded with status 304 10000:/u board[] 200`,
 		},
 		"response that the browser would keep": {
-			responses: []string{`200 | A[]`, `200 | Cache-Control: max-age=3600 | A[1]`, `200 | A[2]`},
+			responses: `200 | A[]; 200 | Cache-Control: max-age=3600 | A[1]; 200 | A[2]`,
 			want:      `0:/u board[] 200 5000:/u?since=A poll[1] 200 10000:/u?since=A poll[2] 200`,
 		},
-		"URL with a query": {
-			url:       "/u?token=1",
-			responses: []string{`200 | A+&[]`, `200 | A+&[]`},
-			want:      `0:/u?token=1 board[] 200 5000:/u?token=1&since=A%2B%26 200`,
+		"URL with a query": {url: "/u?token=1", responses: `200 | A+&[]`,
+			want: `0:/u?token=1 board[] 200 5000:/u?token=1&since=A%2B%26 200`},
+		"relative URL": {page: "http://HOST/one/", responses: `200 | A[]`,
+			script: `await step(); history.pushState(null, "", "/two/"); await step()`,
+			want:   `0:/one/u board[] 200 5000:/one/u?since=A 200`},
+		"page opened with a password": {page: "http://user:password@HOST/", responses: `200 | A[]`, want: `0:/u board[] 200`},
+		"timestamp":                   {responses: `200 | {"data":[],"timestamp":1}`, want: `0:/u 200 the timestamp is no string`},
+		"rows": {
+			responses: `200 | {"data":{},"timestamp":"A"}; 200 | {"data":[null],"timestamp":"A"}; 200 | {"data":[{}],"timestamp":"A"}`,
+			want: `0:/u 200 data is no list of rows with id 10000:/u 200 data is no list of rows with id ` +
+				`30000:/u 200 data is no list of rows with id`,
 		},
-		"relative URL, and another address in the same page": {
-			page:      "http://HOST/one/",
-			responses: []string{`200 | A[]`, `200 | A[]`},
-			script:    `await step(); history.pushState(null, "", "/two/"); await step()`,
-			want:      `0:/one/u board[] 200 5000:/one/u?since=A 200`,
-		},
-		"page opened with a password in the URL": {
-			page:      "http://user:password@HOST/",
-			responses: []string{`200 | A[]`},
-			want:      `0:/u board[] 200`,
-		},
-		"no response of the contract": {
-			responses: []string{`200 | {"data":[],"timestamp":1}`, `200 | {"data":{},"timestamp":"A"}`,
-				`200 | {"data":[null],"timestamp":"A"}`, `200 | {"data":[{}],"timestamp":"A"}`, `200 | <html>`},
-			want: `0:/u 200 the timestamp is no string 10000:/u 200 data is no list of rows with id ` +
-				`30000:/u 200 data is no list of rows with id 70000:/u 200 data is no list of rows with id ` +
-				`130000:/u 200 SyntaxError`,
-		},
+		"no JSON": {responses: `200 | <html>`, want: `0:/u 200 SyntaxError`},
 
 		// Using the rows.
 		"onChange throws": {
-			responses: []string{`200 | A[1]`, `200 | A[1]`, `200 | B[2]`, `200 | B[2]`},
-			script: `window.onChange = () => { onChange = null; throw new Error("thrown"); }; await step(); await step();
-				onChange = () => { onChange = null; throw new Error("thrown"); }; await step(); await step()`,
+			responses: `200 | A[1]; 200 | A[1]; 200 | B[2]`,
+			script: `const fail = () => { onChange = null; throw new Error("thrown"); };
+				window.onChange = fail; await step(); await step(); onChange = fail; await step(); await step()`,
 			want: `0:/u board[1] 200 thrown 10000:/u board[1] 200 15000:/u?since=A poll[2] 200 thrown ` +
 				`25000:/u?since=A poll[2] 200`,
 		},
-		"polls wanted while onChange works, and then throws": {
-			responses: []string{`200 | A[1]`, `200 | A[2]`, `200 | A[]`},
+		"wanted while onChange works, which then throws": { // the timer that fires first is that of the 20 seconds
+			responses: `200 | A[1]; 200 | A[2]`,
 			script: `let end; window.onChange = () => new Promise((resolve, reject) => end = reject);
-				const first = step(); await until(() => end); poller.pollNow(); dispatchEvent(new Event("online")); fire();
-				onChange = null; end(new Error("thrown")); await first; await step(); await step()`,
-			want: `0:/u board[1] 200 thrown 20000:/u board[2] 200 25000:/u?since=A 200`,
+				const first = step(); await until(() => end); poller.pollNow(); fire();
+				onChange = null; end(new Error("thrown")); await first; await step()`,
+			want: `0:/u board[1] 200 thrown 20000:/u board[2] 200`,
 		},
-		"paused while onChange works, and then throws": {
-			responses: []string{`200 | A[1]`},
-			script:    `window.onChange = () => { poller.pause(); throw new Error("thrown"); }; await step(); fire()`,
-			want:      `0:/u board[1] 200 thrown nothing planned`,
-		},
+		"paused while onChange works, which then throws": {responses: `200 | A[1]`,
+			script: `window.onChange = () => { poller.pause(); throw new Error("thrown"); }; await step(); fire()`,
+			want:   `0:/u board[1] 200 thrown nothing planned`},
+		"wanted by a person in a pause while onChange works": {responses: `200 | A[1]; 200 | A[]`,
+			script: `window.onChange = () => { poller.pause(); poller.pollNow(); }; await step(); await step(); fire()`,
+			want:   `0:/u board[1] 200 0:/u?since=A 200 nothing planned`},
 
 		// Other data on the server.
 		"restart": {
-			responses: []string{`200 | X-Server-Start: 1 | A[1]`, `200 | X-Server-Start: 2 | B[2]`,
-				`200 | X-Server-Start: 2 | C[3]`, `200 | X-Server-Start: 2 | C[]`},
-			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u board[3] 200 10000:/u?since=C 200`,
+			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | B[2]; 200 | X-Server-Start: 2 | C[3]`,
+			want:      `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u board[3] 200 10000:/u?since=C poll[3] 200`,
 		},
 		"304 without the start, and with another one": {
-			responses: []string{`200 | X-Server-Start: 1 | A[1]`, `200 | X-Server-Start: 1 | ETag: "A" | A[]`, `304`,
-				`304 | X-Server-Start: 2`, `200 | X-Server-Start: 2 | A[2]`},
+			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 1 | ETag: "A" | A[]; 304; 304 | X-Server-Start: 2; ` +
+				`200 | X-Server-Start: 2 | A[2]`,
 			want: `0:/u board[1] 200 5000:/u?since=A 200 10000:/u?since=A"A" 304 15000:/u?since=A"A" 304 restarted ` +
 				`15000:/u board[2] 200`,
 		},
 		"restored backup": {
-			responses: []string{`200 | X-Server-Start: 1 | B[1]`, `200 | A[]`, `200 | X-Server-Start: 1 | A[2]`, `200 | A[]`},
-			want:      `0:/u board[1] 200 5000:/u?since=B 200 restarted 5000:/u board[2] 200 10000:/u?since=A 200`,
+			responses: `200 | X-Server-Start: 1 | B[1]; 200 | A[]; 200 | X-Server-Start: 1 | A[2]`,
+			want:      `0:/u board[1] 200 5000:/u?since=B 200 restarted 5000:/u board[2] 200`,
 		},
 		"restart before a cache that has the old board": {
-			responses: []string{`200 | X-Server-Start: 1 | A[1]`, `200 | X-Server-Start: 2 | A[]`,
-				`200 | X-Server-Start: 1 | A[1]`, `200 | X-Server-Start: 2 | A[2]`, `200 | A[]`},
-			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[2] 200 ` +
-				`11000:/u?since=A 200`,
+			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | A[]; 200 | X-Server-Start: 1 | A[1]; ` +
+				`200 | X-Server-Start: 2 | A[2]`,
+			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[2] 200`,
 		},
 		"one poll that came to another server": {
-			responses: []string{`200 | X-Server-Start: 1 | A[1]`, `200 | X-Server-Start: 2 | A[]`,
-				`200 | X-Server-Start: 1 | A[1]`, `200 | X-Server-Start: 1 | A[2]`},
-			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[2] 200`,
+			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | A[]; 200 | X-Server-Start: 1 | A[1]`,
+			want:      `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[1] 200`,
 		},
 
 		// When to poll.
-		"jitter": {
-			responses: []string{`200 | A[]`, `200 | A[]`, `200 | A[]`},
-			script:    `Math.random = () => 0; await step(); Math.random = () => 1; await step(); await step()`,
-			want:      `0:/u board[] 200 4500:/u?since=A 200 10000:/u?since=A 200`,
+		"jitter": {responses: `200 | A[]`,
+			script: `Math.random = () => 0; await step(); Math.random = () => 1; await step(); await step()`,
+			want:   `0:/u board[] 200 4500:/u?since=A 200 10000:/u?since=A 200`},
+		"advised": { // setTimeout takes no wait that is longer than the last one
+			responses: `200 | X-Poll-Interval: 10 | A[]; 200 | A[]; 200 | X-Poll-Interval: 0.1 | A[]; 200 | X-Poll-Interval: 1e9 | A[]`,
+			want:      `0:/u board[] 200 10000:/u?since=A 200 20000:/u?since=A 200 21000:/u?since=A 200 2147504647:/u?since=A 200`,
 		},
-		"advised intervals": {
-			responses: []string{`200 | X-Poll-Interval: 10 | A[]`, `200 | A[]`, `200 | X-Poll-Interval: 0.001 | A[]`,
-				`200 | X-Poll-Interval: 2520000 | A[]`, `200 | A[]`},
-			want: `0:/u board[] 200 10000:/u?since=A 200 20000:/u?since=A 200 21000:/u?since=A 200 ` +
-				`2147504647:/u?since=A 200`, // setTimeout takes no longer wait
-		},
-		"chosen intervals": {
-			responses: []string{`200 | A[]`, `200 | A[]`, `200 | A[]`, `200 | A[]`},
-			script: `await step(); poller.every(3); await step(); await step(); poller.every(0, 500); await step();
-				trace.push(poller.state().nextAt)`,
-			want: `0:/u board[] 200 3000:/u?since=A 200 6000:/u?since=A 200 6500:/u?since=A 200 11500`,
-		},
-		"failures": {
-			responses: []string{`500`, `503`, `404`, `401`, `502`, `200 | A[]`, `500 | X-Poll-Interval: 100`, `200 | A[]`},
-			script:    `for (let i = 0; i < 8; i++) await step(); trace = trace.filter((text) => text.includes(":"))`,
-			want:      `0:/u 10000:/u 30000:/u 70000:/u 130000:/u 190000:/u 195000:/u?since=A 295000:/u?since=A`,
-		},
-		"Retry-After": {
-			responses: []string{`503 | Retry-After: 30`, `429 | Retry-After: 99999999`, `200 | A[]`},
-			script: `await step(); dispatchEvent(new Event("online")); hide(true); hide(false); poller.pause(); poller.resume();
-				poller.every(1); await step(); trace.push(plannedAt()); poller.pollNow(); await step(); trace.push(plannedAt())`,
+		"chosen": {responses: `200 | A[]`,
+			script: `await step(); poller.every(3); await step(); poller.every(0, 500); await step(); trace.push(poller.state().nextAt)`,
+			want:   `0:/u board[] 200 3000:/u?since=A 200 3500:/u?since=A 200 8500`},
+		"failures": {responses: `500; 503; 404; 401; 502; 200 | A[]; 500 | X-Poll-Interval: 100`,
+			script: `for (let i = 0; i < 8; i++) await step(); trace = trace.filter((text) => text.includes(":"))`,
+			want:   `0:/u 10000:/u 30000:/u 70000:/u 130000:/u 190000:/u 195000:/u?since=A 295000:/u?since=A`},
+		"Retry-After": {responses: `503 | Retry-After: 30; 429 | Retry-After: 99999999; 200 | A[]`,
+			script: `await step(); dispatchEvent(new Event("online")); hide(true); hide(false); poller.resume(); poller.every(1);
+				await step(); trace.push(plannedAt()); poller.pollNow(); await step(); trace.push(plannedAt())`,
 			want: `0:/u 503 the server responded with status 503 31500:/u 429 the server responded with status 429 ` +
-				`2147515147 31500:/u board[] 200 32500`,
-		},
-		"Retry-After is a date": {
-			responses: []string{`503 | Retry-After: Thu, 01 Jan 2026 12:00:30 GMT`,
-				`503 | Retry-After: Thu, 01 Jan 2026 10:01:00 GMT | Date: Thu, 01 Jan 2026 10:00:00 GMT`, `200 | A[]`},
-			script: `for (let i = 0; i < 3; i++) await step(); trace = trace.filter((text) => text.includes(":"))`,
-			want:   `0:/u 31500:/u 94500:/u`,
-		},
-		"wanted now": {
-			responses: []string{`200 | A[]`, `200 | A[]`, `200 | A[]`},
-			script:    `await step(); dispatchEvent(new Event("online")); await step(); poller.pollNow(); await step()`,
-			want:      `0:/u board[] 200 0:/u?since=A 200 0:/u?since=A 200`,
-		},
-		"wanted now while the server hangs": { // the browser has six connections to a server
-			responses: []string{`hang`, `hang`, `hang`, `hang`, `hang`, `hang`, `200 | A[]`},
-			script: `for (let i = 0; i < 6; i++) { fire(); await send("/arrived"); poller.pollNow(); }
-				await step()`,
-			want: `0:/u 0:/u 0:/u 0:/u 0:/u 0:/u 0:/u board[] 200`,
-		},
-		"the server hangs": {
-			responses: []string{`hang`, `200 | A[]`},
+				`2147515147 31500:/u board[] 200 32500`},
+		"Retry-After is a date": {responses: `503 | Retry-After: Thu, 01 Jan 2026 12:00:30 GMT; ` +
+			`503 | Retry-After: Thu, 01 Jan 2026 10:01:00 GMT | Date: Thu, 01 Jan 2026 10:00:00 GMT`,
+			script: `await step(); await step(); await step(); trace = trace.filter((text) => text.includes(":"))`,
+			want:   `0:/u 31500:/u 94500:/u`},
+		"wanted now": {responses: `200 | A[]`,
+			script: `await step(); dispatchEvent(new Event("online")); await step(); poller.pollNow(); await step()`,
+			want:   `0:/u board[] 200 0:/u?since=A 200 0:/u?since=A 200`},
+		"wanted now while the server hangs": {responses: `hang; hang; hang; hang; hang; hang; 200 | A[]`,
+			script: `for (let i = 0; i < 6; i++) { fire(); await send("/arrived"); poller.pollNow(); } await step()`,
+			want:   `0:/u 0:/u 0:/u 0:/u 0:/u 0:/u 0:/u board[] 200`}, // the browser has six connections to a server
+		"hang": {responses: `hang; 200 | A[]`,
 			script: `const first = step(); await send("/arrived"); poller.every(3, 0);
 				trace.push(poller.state().underWay.status, plannedAt()); fire(); await first; await step()`,
-			want: `0:/u 0 20000 0 TimeoutError 26000:/u board[] 200`,
-		},
-		"slow response, which then stops": {
-			responses: []string{`slow`, `200 | A[]`},
+			want: `0:/u 0 20000 0 TimeoutError 26000:/u board[] 200`},
+		"slow response, which then stops": {responses: `slow; 200 | A[]`,
 			script: `const first = step(); await send("/arrived"); advance(15000); await send("/more");
 				await until(() => plannedAt() === 35000); fire(); await first; await step()`,
-			want: `0:/u 200 TimeoutError 45000:/u board[] 200`,
-		},
-		"paused": {
-			responses: []string{`hang`, `200 | A[]`, `200 | A[]`},
+			want: `0:/u 200 TimeoutError 45000:/u board[] 200`},
+		"paused": {responses: `hang; 200 | A[]`,
 			script: `fire(); await send("/arrived"); poller.pause(); dispatchEvent(new Event("online")); hide(true); hide(false);
 				poller.every(1); fire(); poller.pollNow(); await step(); fire(); poller.resume(700); await step()`,
-			want: `0:/u nothing planned 0:/u board[] 200 nothing planned 700:/u?since=A 200`,
-		},
-		"hidden": {
-			responses: []string{`200 | A[]`, `hang`, `200 | A[]`},
+			want: `0:/u nothing planned 0:/u board[] 200 nothing planned 700:/u?since=A 200`},
+		"hidden": {responses: `200 | A[]; hang; 200 | A[]`,
 			script: `poller.pause(); hide(true); start("u"); fire(); hide(false); await step();
-				fire(); await send("/arrived"); hide(true); fire(); hide(false); await step()`,
-			want: `nothing planned 0:/u board[] 200 5000:/u?since=A nothing planned 5000:/u?since=A 200`,
-		},
-		"no onPoll": {
-			responses: []string{`500`},
-			script: `poller.pause(); (await import("/client/poll.js")).startPolling("u"); fire();
-				await until(() => trace.length > 1)`,
-			want: `0:/u console: the server responded with status 500`,
-		},
+				fire(); await send("/arrived"); await send("/arrived"); hide(true); fire(); hide(false); await step()`,
+			want: `nothing planned 0:/u board[] 200 5000:/u?since=A nothing planned 5000:/u?since=A 200`},
+		"no onPoll": {responses: `500`,
+			script: `poller.pause(); (await import("/client/poll.js")).startPolling("u"); fire(); await until(() => trace[1])`,
+			want:   `0:/u console: the server responded with status 500`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tab := *b
-			tab.t = t
 			var polls atomic.Int32
-			arrived, more := make(chan bool, 100), make(chan bool)
+			arrived, more := make(chan bool, 100), make(chan bool, 100)
+			responses := strings.Split(test.responses, "; ")
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch path.Base(r.URL.Path) {
 				case "/", "one":
@@ -260,28 +215,24 @@ func TestPollJS(t *testing.T) {
 				case "poll.js":
 					http.ServeFile(w, r, "../client/poll.js")
 				case "arrived":
-					select {
-					case <-arrived:
-					case <-r.Context().Done():
-					}
+					<-arrived
 				case "more":
-					select {
-					case more <- true:
-					case <-r.Context().Done():
-					}
+					more <- true
 				case "u":
 					n := int(polls.Add(1))
 					arrived <- true
-					respond(w, r, test.responses[min(n, len(test.responses))-1], more)
+					respond(w, r, responses[min(n, len(responses))-1], more)
 				}
 			}))
 			defer srv.Close()
 			defer srv.CloseClientConnections() // or Close would wait for handlers that hang
+			b := *browser
+			b.t = t
 			page := strings.Replace(cmp.Or(test.page, "http://HOST/"), "HOST", srv.Listener.Addr().String(), 1)
-			tab.do("POST", "/url", map[string]any{"url": page}, nil)
-			tab.wait("window.start")
-			steps := fmt.Sprintf("for (let i = 0; i < %d; i++) await step()", len(test.responses))
-			got := tab.run(fmt.Sprintf(`return (async () => { start(%q); %s; poller.pause(); return trace.join(" "); })()`,
+			b.do("POST", "/url", map[string]any{"url": page}, nil)
+			b.wait("window.start")
+			steps := fmt.Sprintf("for (let i = 0; i < %d; i++) await step()", strings.Count(test.want, ":/"))
+			got := b.run(fmt.Sprintf(`return (async () => { start(%q); %s; poller.pause(); return trace.join(" "); })()`,
 				cmp.Or(test.url, "u"), cmp.Or(test.script, steps)))
 			if got != test.want {
 				t.Errorf("the trace is\n%s, want\n%s", got, test.want)
@@ -290,37 +241,32 @@ func TestPollJS(t *testing.T) {
 	}
 }
 
-// respond sends a response as the table of TestPollJS has it.
+// respond sends a response as the table of TestPollJS has it. Of a slow one, a byte comes at once, and one for each more.
 func respond(w http.ResponseWriter, r *http.Request, response string, more chan bool) {
-	w.Header()["Date"] = nil // no Date, unless the table has one
-	switch response {
-	case "hang":
-		<-r.Context().Done()
-	case "slow":
-		io.WriteString(w, "{")
+	for response == "slow" {
+		io.WriteString(w, " ")
 		w.(http.Flusher).Flush()
 		select {
 		case <-more:
 		case <-r.Context().Done():
+			return
 		}
-		io.WriteString(w, "}")
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
 	}
-	parts := strings.Split(response, " | ")
-	var body string
+	if response == "hang" {
+		<-r.Context().Done()
+		return
+	}
+	w.Header()["Date"] = nil // no Date, unless the table has one
+	parts, body := strings.Split(response, " | "), ""
 	for _, part := range parts[1:] {
 		if name, value, ok := strings.Cut(part, ": "); ok {
 			w.Header().Set(name, value)
-		} else {
-			body = regexp.MustCompile(`^(\S+)\[(\d?)\]$`).ReplaceAllString(part, `{"timestamp":"$1","data":[{"id":$2}]}`)
-			body = strings.Replace(body, `{"id":}`, "", 1)
+			continue
 		}
+		body = regexp.MustCompile(`^(\S+)\[(\d?)\]$`).ReplaceAllString(part, `{"timestamp":"$1","data":[{"id":$2}]}`)
+		body = strings.Replace(body, `{"id":}`, "", 1)
 	}
-	status, err := strconv.Atoi(parts[0])
-	if err != nil {
-		return
-	}
+	status, _ := strconv.Atoi(parts[0])
 	w.WriteHeader(status)
 	io.WriteString(w, body)
 }
