@@ -137,7 +137,7 @@ function showFigures() {
   put("share", asked === 0 ? "" : asked < 20 ? `${nothing} of ${asked}` : `${percent} %`);
   put("asked", asked === 0 ? "Each user loads the whole board first, and then polls for changes."
     : `${asked < 20 ? "" : `of ${amount(asked)} `}polls for changes brought nothing`);
-  put("polls", `${amount(asked + first)}: ${amount(nothing)} brought nothing, ${amount(changes)} a change, ` +
+  put("polls", `${amount(asked + first)}: ${amount(nothing)} nothing, ${amount(changes)} a change, ` +
     `${amount(first)} the whole board${failed > 0 ? `; ${amount(failed)} failed` : ""}`);
   const last = lastChange();
   put("delay", last ? delays(last) : "–");
