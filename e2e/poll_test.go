@@ -17,16 +17,12 @@ import (
 // that has ended, with its status and its error.
 const pollPage = `<!doctype html><title>A page with poll.js</title><script type="module">
 	import { startPolling } from "/client/poll.js";
-	const wait = setTimeout;
+	window.wait = setTimeout;
 	let now = 0, timers = [], ids = 0, sent, ended = () => {};
 	Date.now = () => Date.parse("2026-01-01T12:00:00Z") + now;
 	performance.now = () => now;
 	Math.random = () => 0.5;
-	setTimeout = (f, ms) => {
-		timers.push({ id: ++ids, at: now + ms, f });
-		timers.sort((a, b) => a.at - b.at);
-		return ids;
-	};
+	setTimeout = (f, ms) => timers.push({ id: ++ids, at: now + ms, f }) && ids;
 	clearTimeout = (id) => timers = timers.filter((timer) => timer.id !== id);
 	console.error = (error) => trace.push("console: " + error.message);
 	window.send = fetch;
@@ -37,18 +33,15 @@ const pollPage = `<!doctype html><title>A page with poll.js</title><script type=
 	};
 	window.trace = [];
 	window.advance = (ms) => now += ms;
-	window.plannedAt = () => timers[0]?.at;
+	window.plannedAt = () => Math.min(...timers.map((timer) => timer.at));
 	window.until = async (condition) => { while (!condition()) await new Promise((resolve) => wait(resolve)); };
 	window.fire = () => {
-		const timer = timers.shift();
+		const timer = timers.sort((a, b) => a.at - b.at).shift();
 		if (!timer) return trace.push("nothing planned");
 		now = Math.max(now, timer.at);
 		timer.f();
 	};
-	window.step = () => {
-		const end = new Promise((resolve) => ended = resolve);
-		return fire() ?? end;
-	};
+	window.step = () => fire() ?? new Promise((resolve) => ended = resolve);
 	window.hide = (hidden) => {
 		Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
 		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
@@ -196,8 +189,9 @@ func TestPollJS(t *testing.T) {
 			page := strings.Replace(cmp.Or(test.page, "http://HOST/"), "HOST", srv.Listener.Addr().String(), 1)
 			b.do("POST", "/url", map[string]any{"url": page}, nil)
 			b.wait("window.start")
-			steps := fmt.Sprintf("for (let i = 0; i < %d; i++) await step()", strings.Count(test.want, ":/"))
-			got := b.run(fmt.Sprintf(`return (async () => { start(%q); %s; poller.pause(); return trace.join(" "); })()`,
+			steps := strings.Repeat("await step(); ", strings.Count(test.want, ":/"))
+			got := b.run(fmt.Sprintf(`const run = async () => { start(%q); %s; poller.pause(); };
+				return Promise.race([run(), new Promise((end) => wait(end, 20_000))]).then(() => trace.join(" "))`,
 				cmp.Or(test.url, "u"), cmp.Or(test.script, steps)))
 			if got != test.want {
 				t.Errorf("the trace is\n%s, want\n%s", got, test.want)
@@ -214,23 +208,22 @@ func respond(w http.ResponseWriter, r *http.Request, response string, more chan 
 		<-more
 		io.WriteString(w, " ")
 		w.(http.Flusher).Flush()
+		response = "hang"
 	}
-	if response == "slow" || response == "hang" {
+	if response == "hang" {
 		<-r.Context().Done()
 		return
 	}
 	w.Header()["Date"] = nil // no Date, unless the table has one
-	parts, body := strings.Split(response, " | "), ""
+	parts, body, status := strings.Split(response, " | "), "", 0
 	for _, part := range parts[1:] {
 		if name, value, ok := strings.Cut(part, ": "); ok {
 			w.Header().Set(name, value)
-			continue
+		} else {
+			body = regexp.MustCompile(`^(\S+)\[(\d?)\]$`).ReplaceAllString(part, `{"timestamp":"$1","data":[{"id":$2}]}`)
 		}
-		body = regexp.MustCompile(`^(\S+)\[(\d?)\]$`).ReplaceAllString(part, `{"timestamp":"$1","data":[{"id":$2}]}`)
-		body = strings.Replace(body, `{"id":}`, "", 1)
 	}
-	var status int
 	fmt.Sscan(parts[0], &status)
 	w.WriteHeader(status)
-	io.WriteString(w, body)
+	io.WriteString(w, strings.Replace(body, `{"id":}`, "", 1))
 }
