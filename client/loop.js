@@ -25,7 +25,7 @@ function draw() {
   for (const list of lists) {
     const shown = inOrder.filter((task) => task.list_id === list.id && !task.deleted_at);
     document.body.append(list.name, document.createElement("ul"));
-    for (const task of shown) document.body.lastChild.appendChild(document.createElement("li")).textContent = task.title;
+    for (const task of shown) document.body.lastChild?.appendChild(document.createElement("li")).append(task.title);
   }
 }
 
