@@ -1,5 +1,5 @@
 // The usual example's loop, repaired: ask, use the response, wait, ask again. Read it. In a page, use poll.js.
-const board = new URL("../boards/board-1", location.origin + location.pathname); // fetch refuses a password in a URL
+const board = new URL("../boards/board-1", location.href); // without a password, which fetch("../boards") would refuse
 let since = "", serverStart = "", lists = new Array(), tasks = new Map(); // the tasks by id, also deleted ones
 
 async function poll() {
@@ -25,7 +25,7 @@ function draw() {
   for (const list of lists) {
     const shown = inOrder.filter((task) => task.list_id === list.id && !task.deleted_at);
     document.body.append(list.name, document.createElement("ul"));
-    for (const task of shown) document.body.lastChild.appendChild(document.createElement("li")).textContent = task.title;
+    for (const task of shown) document.body.lastChild?.appendChild(document.createElement("li")).append(task.title);
   }
 }
 

@@ -6,9 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,16 +17,12 @@ import (
 // that has ended, with its status and its error.
 const pollPage = `<!doctype html><title>A page with poll.js</title><script type="module">
 	import { startPolling } from "/client/poll.js";
-	const wait = setTimeout;
+	window.wait = setTimeout;
 	let now = 0, timers = [], ids = 0, sent, ended = () => {};
 	Date.now = () => Date.parse("2026-01-01T12:00:00Z") + now;
 	performance.now = () => now;
 	Math.random = () => 0.5;
-	setTimeout = (f, ms) => {
-		timers.push({ id: ++ids, at: now + ms, f });
-		timers.sort((a, b) => a.at - b.at);
-		return ids;
-	};
+	setTimeout = (f, ms) => timers.push({ id: ++ids, at: now + ms, f }) && ids;
 	clearTimeout = (id) => timers = timers.filter((timer) => timer.id !== id);
 	console.error = (error) => trace.push("console: " + error.message);
 	window.send = fetch;
@@ -39,18 +33,15 @@ const pollPage = `<!doctype html><title>A page with poll.js</title><script type=
 	};
 	window.trace = [];
 	window.advance = (ms) => now += ms;
-	window.plannedAt = () => timers[0]?.at;
+	window.plannedAt = () => Math.min(...timers.map((timer) => timer.at));
 	window.until = async (condition) => { while (!condition()) await new Promise((resolve) => wait(resolve)); };
 	window.fire = () => {
-		const timer = timers.shift();
+		const timer = timers.sort((a, b) => a.at - b.at).shift();
 		if (!timer) return trace.push("nothing planned");
 		now = Math.max(now, timer.at);
 		timer.f();
 	};
-	window.step = () => {
-		const end = new Promise((resolve) => ended = resolve);
-		return fire() ?? end;
-	};
+	window.step = () => fire() ?? new Promise((resolve) => ended = resolve);
 	window.hide = (hidden) => {
 		Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
 		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
@@ -77,95 +68,65 @@ func TestPollJS(t *testing.T) {
 		want      string // the trace
 	}{
 		// What to ask, and what to make of the response.
-		"changes": {
-			responses: `200 | ETag: "A" | A[1]; 200 | ETag: "B" | B[2]; 200 | ETag: "B" | B[]; 304; 304; 200 | ETag: "C" | C[0]`,
+		"changes": {responses: `200 | ETag: "A" | A[1]; 200 | ETag: "B" | B[2]; 200 | ETag: "B" | B[]; 304; 304; 200 | ETag: "C" | C[0]`,
 			want: `0:/u board[1] 200 5000:/u?since=A poll[2] 200 10000:/u?since=B 200 15000:/u?since=B"B" 304 ` +
-				`20000:/u?since=B"B" 304 25000:/u?since=B"B" poll[0] 200 30000:/u?since=C poll[0] 200`,
-		},
-		"old body with the ETag that was sent": {
-			responses: `200 | A[]; 200 | ETag: "A" | A[]; 200 | ETag: "A" | Z[1]; 304`,
-			want:      `0:/u board[] 200 5000:/u?since=A 200 10000:/u?since=A"A" 200 15000:/u?since=A"A" 304`,
-		},
-		"304 without being asked": {
-			responses: `304 | ETag: "A"; 200 | A[]`,
-			want:      `0:/u 304 the server responded with status 304 10000:/u board[] 200`,
-		},
-		"response that the browser would keep": {
-			responses: `200 | A[]; 200 | Cache-Control: max-age=3600 | A[1]; 200 | A[2]`,
-			want:      `0:/u board[] 200 5000:/u?since=A poll[1] 200 10000:/u?since=A poll[2] 200`,
-		},
-		"URL with a query": {url: "/u?token=1", responses: `200 | A+&[]`,
-			want: `0:/u?token=1 board[] 200 5000:/u?token=1&since=A%2B%26 200`},
-		"relative URL": {page: "http://HOST/one/", responses: `200 | A[]`,
+				`20000:/u?since=B"B" 304 25000:/u?since=B"B" poll[0] 200 30000:/u?since=C poll[0] 200`},
+		"old body with the ETag that was sent": {responses: `200 | A[]; 200 | ETag: "A" | A[]; 200 | ETag: "A" | Z[1]; 304`,
+			want: `0:/u board[] 200 5000:/u?since=A 200 10000:/u?since=A"A" 200 15000:/u?since=A"A" 304`},
+		"304 without being asked": {responses: `304 | ETag: "A"; 200 | A[]`,
+			want: `0:/u 304 the server responded with status 304 10000:/u board[] 200`},
+		"response that the browser would keep": {responses: `200 | A[]; 200 | Cache-Control: max-age=3600 | A[1]; 200 | A[2]`,
+			want: `0:/u board[] 200 5000:/u?since=A poll[1] 200 10000:/u?since=A poll[2] 200`},
+		"relative URL, a query, and a password": {page: "http://user:password@HOST/one/", url: "u?a=1", responses: `200 | A+&[]`,
 			script: `await step(); history.pushState(null, "", "/two/"); await step()`,
-			want:   `0:/one/u board[] 200 5000:/one/u?since=A 200`},
-		"page opened with a password": {page: "http://user:password@HOST/", responses: `200 | A[]`, want: `0:/u board[] 200`},
-		"timestamp":                   {responses: `200 | {"data":[],"timestamp":1}`, want: `0:/u 200 the timestamp is no string`},
-		"rows": {
-			responses: `200 | {"data":{},"timestamp":"A"}; 200 | {"data":[null],"timestamp":"A"}; 200 | {"data":[{}],"timestamp":"A"}`,
-			want: `0:/u 200 data is no list of rows with id 10000:/u 200 data is no list of rows with id ` +
-				`30000:/u 200 data is no list of rows with id`,
-		},
-		"no JSON": {responses: `200 | <html>`, want: `0:/u 200 SyntaxError`},
-
+			want:   `0:/one/u?a=1 board[] 200 5000:/one/u?a=1&since=A%2B%26 200`},
+		"no response of the contract": {responses: `200 | {"data":[],"timestamp":1}; 200 | {"data":{},"timestamp":"A"}; 200 | {"data":[null],"timestamp":"A"}; ` +
+			`200 | {"data":[{}],"timestamp":"A"}; 200 | <html>`,
+			script: `for (let i = 0; i < 5; i++) await step(); trace = trace.filter((text) => !text.includes(":"))`,
+			want: `200 the timestamp is no string 200 data is no list of rows with id 200 data is no list of rows with id ` +
+				`200 data is no list of rows with id 200 SyntaxError`},
 		// Using the rows.
-		"onChange throws": {
-			responses: `200 | A[1]; 200 | A[1]; 200 | B[2]`,
+		"onChange throws": {responses: `200 | A[1]; 200 | A[1]; 200 | B[2]`,
 			script: `const fail = () => { onChange = null; throw new Error("thrown"); };
 				window.onChange = fail; await step(); await step(); onChange = fail; await step(); await step()`,
 			want: `0:/u board[1] 200 thrown 10000:/u board[1] 200 15000:/u?since=A poll[2] 200 thrown ` +
-				`25000:/u?since=A poll[2] 200`,
-		},
+				`25000:/u?since=A poll[2] 200`},
 		"wanted while onChange works, which then throws": { // the timer that fires first is that of the 20 seconds
 			responses: `200 | A[1]; 200 | A[2]`,
 			script: `let end; window.onChange = () => new Promise((resolve, reject) => end = reject);
 				const first = step(); await until(() => end); poller.pollNow(); fire();
 				onChange = null; end(new Error("thrown")); await first; await step()`,
-			want: `0:/u board[1] 200 thrown 20000:/u board[2] 200`,
-		},
+			want: `0:/u board[1] 200 thrown 20000:/u board[2] 200`},
 		"paused while onChange works, which then throws": {responses: `200 | A[1]`,
-			script: `window.onChange = () => { poller.pause(); throw new Error("thrown"); }; await step(); fire()`,
-			want:   `0:/u board[1] 200 thrown nothing planned`},
-		"wanted by a person in a pause while onChange works": {responses: `200 | A[1]; 200 | A[]`,
+			script: `window.onChange = () => { onChange = null; poller.pause(); throw new Error("thrown"); };
+				await step(); fire(); poller.pollNow(); await step(); fire()`,
+			want: `0:/u board[1] 200 thrown nothing planned 0:/u board[1] 200 nothing planned`},
+		"paused while onChange works, but wanted by a person": {responses: `200 | A[1]; 200 | A[]`,
 			script: `window.onChange = () => { poller.pause(); poller.pollNow(); }; await step(); await step(); fire()`,
 			want:   `0:/u board[1] 200 0:/u?since=A 200 nothing planned`},
-
 		// Other data on the server.
-		"restart": {
-			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | B[2]; 200 | X-Server-Start: 2 | C[3]`,
-			want:      `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u board[3] 200 10000:/u?since=C poll[3] 200`,
-		},
-		"304 without the start, and with another one": {
-			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 1 | ETag: "A" | A[]; 304; 304 | X-Server-Start: 2; ` +
-				`200 | X-Server-Start: 2 | A[2]`,
+		"restart, and restored backup": {
+			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | B[2]; 200 | X-Server-Start: 2 | C[3]; 200 | B[]; ` +
+				`200 | X-Server-Start: 2 | B[4]`,
+			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u board[3] 200 10000:/u?since=C 200 restarted ` +
+				`10000:/u board[4] 200`},
+		"304 without the start, and with another one": {responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 1 | ETag: "A" | A[]; 304; 304 | X-Server-Start: 2; ` +
+			`200 | X-Server-Start: 2 | A[2]`,
 			want: `0:/u board[1] 200 5000:/u?since=A 200 10000:/u?since=A"A" 304 15000:/u?since=A"A" 304 restarted ` +
-				`15000:/u board[2] 200`,
-		},
-		"restored backup": {
-			responses: `200 | X-Server-Start: 1 | B[1]; 200 | A[]; 200 | X-Server-Start: 1 | A[2]`,
-			want:      `0:/u board[1] 200 5000:/u?since=B 200 restarted 5000:/u board[2] 200`,
-		},
-		"restart before a cache that has the old board": {
-			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | A[]; 200 | X-Server-Start: 1 | A[1]; ` +
-				`200 | X-Server-Start: 2 | A[2]`,
-			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[2] 200`,
-		},
-		"one poll that came to another server": {
-			responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | A[]; 200 | X-Server-Start: 1 | A[1]`,
-			want:      `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[1] 200`,
-		},
-
+				`15000:/u board[2] 200`},
+		"one poll that came to another server": {responses: `200 | X-Server-Start: 1 | A[1]; 200 | X-Server-Start: 2 | A[]; 200 | X-Server-Start: 1 | A[1]`,
+			want: `0:/u board[1] 200 5000:/u?since=A 200 restarted 5000:/u 200 restarted 6000:/u board[1] 200`},
 		// When to poll.
 		"jitter": {responses: `200 | A[]`,
 			script: `Math.random = () => 0; await step(); Math.random = () => 1; await step(); await step()`,
 			want:   `0:/u board[] 200 4500:/u?since=A 200 10000:/u?since=A 200`},
 		"advised": { // setTimeout takes no wait that is longer than the last one
 			responses: `200 | X-Poll-Interval: 10 | A[]; 200 | A[]; 200 | X-Poll-Interval: 0.1 | A[]; 200 | X-Poll-Interval: 1e9 | A[]`,
-			want:      `0:/u board[] 200 10000:/u?since=A 200 20000:/u?since=A 200 21000:/u?since=A 200 2147504647:/u?since=A 200`,
-		},
-		"chosen": {responses: `200 | A[]`,
-			script: `await step(); poller.every(3); await step(); poller.every(0, 500); await step(); trace.push(poller.state().nextAt)`,
-			want:   `0:/u board[] 200 3000:/u?since=A 200 3500:/u?since=A 200 8500`},
+			want:      `0:/u board[] 200 10000:/u?since=A 200 20000:/u?since=A 200 21000:/u?since=A 200 2147504647:/u?since=A 200`},
+		"chosen, and online": {responses: `200 | A[]`,
+			script: `await step(); poller.every(3); await step(); poller.every(0, 500); await step();
+				dispatchEvent(new Event("online")); await step(); trace.push(poller.state().nextAt)`,
+			want: `0:/u board[] 200 3000:/u?since=A 200 3500:/u?since=A 200 3500:/u?since=A 200 8500`},
 		"failures": {responses: `500; 503; 404; 401; 502; 200 | A[]; 500 | X-Poll-Interval: 100`,
 			script: `for (let i = 0; i < 8; i++) await step(); trace = trace.filter((text) => text.includes(":"))`,
 			want:   `0:/u 10000:/u 30000:/u 70000:/u 130000:/u 190000:/u 195000:/u?since=A 295000:/u?since=A`},
@@ -178,9 +139,6 @@ func TestPollJS(t *testing.T) {
 			`503 | Retry-After: Thu, 01 Jan 2026 10:01:00 GMT | Date: Thu, 01 Jan 2026 10:00:00 GMT`,
 			script: `await step(); await step(); await step(); trace = trace.filter((text) => text.includes(":"))`,
 			want:   `0:/u 31500:/u 94500:/u`},
-		"wanted now": {responses: `200 | A[]`,
-			script: `await step(); dispatchEvent(new Event("online")); await step(); poller.pollNow(); await step()`,
-			want:   `0:/u board[] 200 0:/u?since=A 200 0:/u?since=A 200`},
 		"wanted now while the server hangs": {responses: `hang; hang; hang; hang; hang; hang; 200 | A[]`,
 			script: `for (let i = 0; i < 6; i++) { fire(); await send("/arrived"); poller.pollNow(); } await step()`,
 			want:   `0:/u 0:/u 0:/u 0:/u 0:/u 0:/u 0:/u board[] 200`}, // the browser has six connections to a server
@@ -209,16 +167,16 @@ func TestPollJS(t *testing.T) {
 			arrived, more := make(chan bool, 100), make(chan bool, 100)
 			responses := strings.Split(test.responses, "; ")
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch path.Base(r.URL.Path) {
-				case "/", "one":
+				switch r.URL.Path {
+				case "/", "/one/":
 					io.WriteString(w, pollPage)
-				case "poll.js":
+				case "/client/poll.js":
 					http.ServeFile(w, r, "../client/poll.js")
-				case "arrived":
+				case "/arrived":
 					<-arrived
-				case "more":
+				case "/more":
 					more <- true
-				case "u":
+				case "/u", "/one/u":
 					n := int(polls.Add(1))
 					arrived <- true
 					respond(w, r, responses[min(n, len(responses))-1], more)
@@ -231,8 +189,9 @@ func TestPollJS(t *testing.T) {
 			page := strings.Replace(cmp.Or(test.page, "http://HOST/"), "HOST", srv.Listener.Addr().String(), 1)
 			b.do("POST", "/url", map[string]any{"url": page}, nil)
 			b.wait("window.start")
-			steps := fmt.Sprintf("for (let i = 0; i < %d; i++) await step()", strings.Count(test.want, ":/"))
-			got := b.run(fmt.Sprintf(`return (async () => { start(%q); %s; poller.pause(); return trace.join(" "); })()`,
+			steps := strings.Repeat("await step(); ", strings.Count(test.want, ":/"))
+			got := b.run(fmt.Sprintf(`const run = async () => { start(%q); %s; poller.pause(); };
+				return Promise.race([run(), new Promise((end) => wait(end, 20_000))]).then(() => trace.join(" "))`,
 				cmp.Or(test.url, "u"), cmp.Or(test.script, steps)))
 			if got != test.want {
 				t.Errorf("the trace is\n%s, want\n%s", got, test.want)
@@ -241,32 +200,30 @@ func TestPollJS(t *testing.T) {
 	}
 }
 
-// respond sends a response as the table of TestPollJS has it. Of a slow one, a byte comes at once, and one for each more.
+// respond sends a response as the table has it. Of a slow one, a byte comes at once, and one more when the page says so.
 func respond(w http.ResponseWriter, r *http.Request, response string, more chan bool) {
-	for response == "slow" {
+	if response == "slow" {
 		io.WriteString(w, " ")
 		w.(http.Flusher).Flush()
-		select {
-		case <-more:
-		case <-r.Context().Done():
-			return
-		}
+		<-more
+		io.WriteString(w, " ")
+		w.(http.Flusher).Flush()
+		response = "hang"
 	}
 	if response == "hang" {
 		<-r.Context().Done()
 		return
 	}
 	w.Header()["Date"] = nil // no Date, unless the table has one
-	parts, body := strings.Split(response, " | "), ""
+	parts, body, status := strings.Split(response, " | "), "", 0
 	for _, part := range parts[1:] {
 		if name, value, ok := strings.Cut(part, ": "); ok {
 			w.Header().Set(name, value)
-			continue
+		} else {
+			body = regexp.MustCompile(`^(\S+)\[(\d?)\]$`).ReplaceAllString(part, `{"timestamp":"$1","data":[{"id":$2}]}`)
 		}
-		body = regexp.MustCompile(`^(\S+)\[(\d?)\]$`).ReplaceAllString(part, `{"timestamp":"$1","data":[{"id":$2}]}`)
-		body = strings.Replace(body, `{"id":}`, "", 1)
 	}
-	status, _ := strconv.Atoi(parts[0])
+	fmt.Sscan(parts[0], &status)
 	w.WriteHeader(status)
-	io.WriteString(w, body)
+	io.WriteString(w, strings.Replace(body, `{"id":}`, "", 1))
 }
