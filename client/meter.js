@@ -2,29 +2,39 @@
 // What polling brings and costs: the figures, the picture and the requests. The page tells the meter of each poll.
 
 /**
+ * With deleted_at, a task was deleted.
+ * @typedef {{id: string, list_id: string, title: string, description: string, position: number,
+ *   created_at: string, updated_at: string, deleted_at?: string}} Task
  * A poll of a user, and what it brought. With made, the instant of the oldest change that the user had waited for.
  * @typedef {{at: number, kind: "nothing" | "changes" | "first" | "failed", made?: number}} Mark
- * A change: which one, when and what, and how long each user whom it has reached waited for it.
- * @typedef {{key: string, at: number, what: string, waits: number[]}} Change
+ * A change: when and what, and how long each user whom it has reached waited for it.
+ * @typedef {{at: number, what: string, waits: number[]}} Change
  * @typedef {import("./poll.js").Poll} Poll
- * @typedef {import("./poll.js").Task} Task
  */
 
 // The data behind all that is shown. Instants and times are in milliseconds, the instants as from Date.now().
 export const users = /** @type {Mark[][]} */ ([]);
 export const changes = /** @type {Map<string, Change>} */ (new Map()); // by task and updated_at
 export const idleTimes = /** @type {{from: number, to: number}[]} */ ([]); // the page was hidden or paused
-export const counts = { nothing: 0, changes: 0, first: 0, failed: 0, bytes: 0 };
+export const counts = { nothing: 0, changes: 0, first: 0, failed: 0 };
 const hasUntil = /** @type {number[]} */ ([]); // of each user: all that was changed until then has reached the user
-const own = /** @type {Set<string>} */ (new Set()); // the keys of what the first user wrote
-let startedAt = Date.now(), intervalMs = 0;
+let intervalMs = 0;
+const startedAt = Date.now();
 
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
-const inSeconds = (/** @type {number} */ ms) => `${(ms / 1000).toFixed(1)} s`;
-export const amount = (/** @type {number} */ n) => n.toLocaleString("en", { maximumFractionDigits: 1 });
+export const inSeconds = (/** @type {number} */ ms) => `${(ms / 1000).toFixed(1)} s`;
+export const amount = (/** @type {number} */ n) => n.toLocaleString("en", { maximumFractionDigits: n < 1 ? 2 : 1 });
 export const plural = (/** @type {number} */ n, /** @type {string} */ noun) =>
   `${amount(n)} ${noun}${n === 1 ? "" : "s"}`;
 export const clock = (/** @type {number} */ at) => new Date(at).toLocaleTimeString("en-GB");
+
+/** Says what happened to a task. Isolates its title: one that is written from right to left must not turn the rest. */
+export function what(/** @type {Task} */ { title, created_at, updated_at, deleted_at }) {
+  const characters = [...title.replace(/[\u202A-\u202E\u2066-\u2069]/g, "")]; // without those that turn text
+  const quoted = characters.length > 40 ? `${characters.slice(0, 40).join("")}…` : characters.join("");
+  const isNew = Date.parse(updated_at) - Date.parse(created_at) < 100;
+  return `\u2068“${quoted}”\u2069 was ${deleted_at ? "deleted" : isNew ? "added" : "changed"}`;
+}
 
 // --- What the page tells -------------------------------------------------------------------------------
 
@@ -35,54 +45,46 @@ export function setUp(/** @type {number} */ userCount, /** @type {number} */ sec
   intervalMs = 1000 * seconds;
 }
 
-const key = (/** @type {Task} */ task) => `${task.id} ${task.updated_at}`;
+/**
+ * How long ago a task was changed: NaN if that is still to come. This takes the clocks of browser and server to agree,
+ * as on one machine they do. Changes of the same millisecond have stamps that are a little ahead of the clock.
+ */
+export function age(/** @type {Task} */ { updated_at }) {
+  const ms = Date.now() - Date.parse(updated_at);
+  return ms < -1000 ? NaN : Math.max(0, ms);
+}
 
 /** Remembers a change, from the response to the write that made it, or from the first poll that brought it. */
 export function made(/** @type {Task} */ task) {
-  const { title, created_at, updated_at, deleted_at } = task;
-  const isNew = Date.parse(updated_at) - Date.parse(created_at) < 100;
-  const change = changes.get(key(task)) ?? { key: key(task), at: Date.parse(updated_at), waits: [],
-    what: `\u2068${quote(title)}\u2069 is ${deleted_at ? "deleted" : isNew ? "added" : "changed"}` }; // see quote
-  changes.set(change.key, change);
+  const key = `${task.id} ${task.updated_at}`;
+  const change = changes.get(key) ?? { at: Date.parse(task.updated_at), what: what(task), waits: [] };
+  if (age(task) >= 0) changes.set(key, change);
   return change;
 }
 
-/** Remembers what the first user wrote: it is news to all users but this one. */
-export function wrote(/** @type {Task} */ task) {
-  own.add(key(task));
-  made(task);
-}
-
-/** Whether a task is news to the first user. */
-export const isNews = (/** @type {Task} */ task) => !own.has(key(task));
-
-/** How long ago a change was made. This takes the clocks of browser and server to agree, as on one machine they do. */
-export const age = (/** @type {Task} */ task) => Math.max(0, Date.now() - Date.parse(task.updated_at));
-
 /** Whether a change has not reached a user yet. A user who has not loaded the board waits for no change. */
-const isWaiting = (/** @type {number} */ user, /** @type {Change} */ change) =>
-  hasUntil[user] < change.at && !(user === 0 && own.has(change.key));
+const isWaiting = (/** @type {number} */ user, /** @type {Change} */ change) => hasUntil[user] < change.at;
 
 /** Counts a poll of a user. */
 export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
-  const at = Date.now();
-  const news = poll.error || poll.source === "board" ? [] : poll.tasks.filter((task) => user > 0 || isNews(task));
-  for (const task of news) made(task).waits.push(age(task));
-  const newest = Math.max(...news.map((task) => Date.parse(task.updated_at)));
+  const at = Date.now(), sent = at - (performance.now() - poll.startTime);
+  const kind = poll.error ? "failed" : poll.restarted ? "nothing" : poll.source === "board" ? "first"
+    : poll.rows.length === 0 ? "nothing" : "changes";
+  counts[kind]++;
+  if (user === 0) addRequest(poll, at);
+  if (user >= users.length) return; // one whom the knob has taken away meanwhile
+
+  const news = kind === "changes" ? poll.rows.filter((task) => age(task) >= 0).map(made) : [];
+  const newest = news.reduce((latest, change) => Math.max(latest, change.at), 0);
   // Of a task that was changed twice, only the second change comes. The user has waited since the first.
   const waitedFor = [...changes.values()].filter((change) => change.at <= newest && isWaiting(user, change));
-  const kind = poll.error ? "failed" : poll.rows === 0 ? "nothing" : poll.source === "board" ? "first" : "changes";
-  counts[kind]++;
-  if (user >= users.length) return; // one whom the knob has taken away meanwhile
-  const sent = at - (performance.now() - poll.startTime);
+  for (const change of news) if (waitedFor.includes(change)) change.waits.push(Math.max(0, at - change.at));
   // What brought nothing is marked where it was sent. One that was under way at a change did not miss that change.
-  users[user].push({ at: kind === "nothing" ? sent : at, kind, made: news.length === 0 ? undefined
-    : Math.min(at, ...news.map((task) => at - age(task)), ...waitedFor.map((change) => change.at)) });
+  users[user].push({ at: kind === "nothing" ? sent : at, kind,
+    made: waitedFor.length > 0 ? Math.min(at, ...waitedFor.map((change) => change.at)) : undefined });
   // The response has what was committed before the request was sent. A change has its stamp a moment earlier than that.
   if (!poll.error && !poll.restarted)
     hasUntil[user] = Math.max(hasUntil[user] ?? 0, newest, sent - (kind === "first" ? 0 : 1000));
-  if (user === 0) addRequest(poll, at);
-  if (user === 0 && news.length > 0) show();
 }
 
 /** Shades the time in which the page is hidden or paused. */
@@ -92,18 +94,9 @@ export function idle(/** @type {boolean} */ is) {
   if (!is && now) now.to = Date.now();
 }
 
-export function reset() {
-  for (const marks of users) marks.length = 0;
-  changes.clear();
-  if (idleTimes.at(-1)?.to !== Infinity) idleTimes.length = 0;
-  Object.assign(counts, { nothing: 0, changes: 0, first: 0, failed: 0, bytes: 0 });
-  startedAt = Date.now();
-  show();
-}
-
 // --- The figures and the requests ----------------------------------------------------------------------
 
-/** Draws all anew. Once a second is enough: 50 users can make a hundred polls in that time. */
+/** Draws all again. */
 export function show() {
   forget();
   showFigures();
@@ -138,15 +131,14 @@ function forget() {
 }
 
 function showFigures() {
-  const { nothing, changes, first, failed, bytes } = counts;
+  const { nothing, changes, first, failed } = counts;
   const asked = nothing + changes;
   const percent = changes === 0 ? 100 : Math.min(99, Math.round(100 * nothing / asked));
   put("share", asked === 0 ? "" : asked < 20 ? `${nothing} of ${asked}` : `${percent} %`);
   put("asked", asked === 0 ? "Each user loads the whole board first, and then polls for changes."
     : `${asked < 20 ? "" : `of ${amount(asked)} `}polls for changes brought nothing`);
-  put("polls", `${amount(asked + first)}: ${amount(nothing)} brought nothing, ${amount(changes)} a change, ` +
+  put("polls", `${amount(asked + first)}: ${amount(nothing)} nothing, ${amount(changes)} a change, ` +
     `${amount(first)} the whole board${failed > 0 ? `; ${amount(failed)} failed` : ""}`);
-  put("bytes", `${amount(bytes / 1000)} kB`);
   const last = lastChange();
   put("delay", last ? delays(last) : "–");
 }
@@ -164,44 +156,18 @@ export function put(/** @type {string} */ id, /** @type {string} */ text) {
   if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
-const requests = /** @type {{url: string, startTime: number, row: HTMLTableRowElement}[]} */ ([]); // the newest first
-
-function addRequest(/** @type {Poll} */ poll, /** @type {number} */ at) {
-  const { url, startTime, source, status, rows, tasks, restarted, error } = poll;
+function addRequest(/** @type {Poll} */ { url, source, status, rows, restarted, error }, /** @type {number} */ at) {
   const brought = status === 0 ? "no response"
     : error ? `failed: ${error.message}`
-    : restarted ? "thrown away: the server was started anew"
-    : rows === 0 ? "nothing"
-    : source === "board" ? `the whole board, ${plural(rows, "task")}`
-    : plural(rows, "task") + (tasks.some(isNews) ? "" : ", no news to user 1");
+    : restarted ? "thrown away: the server started again"
+    : source === "board" ? `the whole board, ${plural(rows.length, "task")}`
+    : rows.length === 0 ? "nothing" : plural(rows.length, "task");
   const { pathname, search } = new URL(url);
   const row = byId("requests").insertRow(0);
-  for (const text of [clock(at), `GET ${pathname}${decodeURIComponent(search)}`, status || "none", "", brought]) {
+  for (const text of [clock(at), `GET ${pathname}${decodeURIComponent(search)}`, status || "none", brought]) {
     row.insertCell().textContent = text;
   }
-  requests.unshift({ url, startTime, row });
-  requests.splice(6).forEach((request) => request.row.remove());
-  addBytes();
-}
-
-const entries = /** @type {any[]} */ ([]); // what the browser reported of the last responses, of all users
-
-new PerformanceObserver((list) => {
-  const polls = list.getEntries().filter((entry) => new URL(entry.name).pathname.endsWith("/updates"));
-  for (const entry of /** @type {PerformanceResourceTiming[]} */ (polls)) counts.bytes += entry.transferSize;
-  entries.push(...polls);
-  entries.splice(0, entries.length - 100);
-  performance.clearResourceTimings();
-  addBytes();
-}).observe({ type: "resource" });
-
-/** Adds to the requests how many bytes the browser reports, before or after poll.js tells of the poll. */
-function addBytes() {
-  for (const { url, startTime, row } of requests.filter(({ row }) => row.cells[3].textContent === "")) {
-    // The same URL is asked for by many. The instants at which they did so tell them apart.
-    const entry = entries.find((entry) => entry.name === url && Math.abs(entry.startTime - startTime) < 10);
-    if (entry) row.cells[3].textContent = amount(entry.transferSize);
-  }
+  byId("requests").rows[6]?.remove();
 }
 
 // --- The picture: time runs to the right, with a row for each user -----------------------------------------
@@ -234,10 +200,10 @@ function drawPicture() {
       sample.parentElement.hidden = false;
       pen.fillStyle = pen.strokeStyle = getComputedStyle(sample).color;
     },
-    /** Writes a text with its middle at x, or as near as there is room for all of it. */
+    /** Writes a text with its middle at x, or as near as there is room for all of it, narrower if need be. */
     write(/** @type {string} */ text, /** @type {number} */ x, /** @type {number} */ y) {
-      const textWidth = pen.measureText(text).width;
-      pen.fillText(text, Math.max(2, Math.min(x - textWidth / 2, width - textWidth - 2)), y);
+      const textWidth = Math.min(pen.measureText(text).width, width - 4);
+      pen.fillText(text, Math.max(2, Math.min(x - textWidth / 2, width - textWidth - 2)), y, textWidth);
     },
   };
   drawTime(sheet, getComputedStyle(picture).color);
@@ -309,15 +275,9 @@ function drawChanges(/** @type {any} */ { pen, width, height, x, use, write }) {
   if (!last || !shown.includes(last)) return;
   const { at, what, waits } = last;
   const all = waits.length + waiting(last);
-  const [least, most] = [Math.min(...waits), Math.max(...waits)].map(inSeconds);
-  const reached = waits.length < all ? `reached ${waits.length} of ${plural(all, "user")} so far`
-    : `reached ${plural(all, "user")} ${least === most ? "" : `${least} to `}${most} later`;
-  write(width < 600 ? reached : `${what}; it ${reached}`, x(at), 9);
-  if (all === 1 || waits.length < all) return;
-  use("mean");
-  const end = x(at + mean(waits));
-  for (let y = top - 6; y < height - bottom; y += 7) pen.fillRect(end - 0.75, y, 1.5, 4);
-  write(`${inSeconds(mean(waits))} on average`, end, 23);
+  write(what, x(at), 9);
+  write(waits.length < all ? `reached ${waits.length} of ${plural(all, "user")} so far`
+    : `reached ${plural(all, "user")} after ${inSeconds(mean(waits))} on average`, x(at), 22);
 }
 
 /** Says in a sentence what the picture shows. */
@@ -327,14 +287,4 @@ function describe() {
   return `The polls of ${plural(users.length, "user")} in the last ${Math.round(span() / 1000)} s: ` +
     `${of("nothing")} brought nothing, ${of("changes")} a change, ${of("first")} the whole board, ` +
     `${of("failed")} failed.${last ? ` The last change reached the users after ${delays(last)}.` : ""}`;
-}
-
-/**
- * A title in quotation marks, cut off if it is long, but not within a character. Without the characters that turn the
- * direction of text: they would turn what follows the title, too.
- */
-export function quote(/** @type {string} */ title) {
-  const characters = [...new Intl.Segmenter().segment(title.replace(/[\u202A-\u202E\u2066-\u2069]/g, ""))];
-  const start = characters.slice(0, 40).map(({ segment }) => segment).join("");
-  return `“${start}${characters.length > 40 ? "…" : ""}”`;
 }
