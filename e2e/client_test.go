@@ -10,53 +10,50 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
-// TestOwnPage puts the files that client/README.md shows beside those of the program, under the same security policy.
+// TestOwnPage puts the files that client/README.md shows beside those of the program. Their page polls by poll.js.
+// At each step, the test also calls nextBoard.
 func TestOwnPage(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../client/README.md")
-	if err != nil {
-		t.Fatal(err)
+	server := startServer(t, "-interval", "1s")
+	p := newProxy(t, server)
+	target, _ := url.Parse(p.url)
+	site := http.NewServeMux()
+	site.Handle("/", httputil.NewSingleHostReverseProxy(target))
+	readme, _ := os.ReadFile("../client/README.md")
+	for _, file := range regexp.MustCompile("(?s)`(\\w+\\.\\w+)`:\n\n```\\w+\n(.*?)```").FindAllSubmatch(readme, -1) {
+		path := "client/" + string(file[1])
+		site.Handle("/"+path, http.FileServerFS(fstest.MapFS{path: {Data: file[2]}}))
 	}
-	server := startServer(t)
-	resp, err := http.Get(server + "/client/loop.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	program, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", httputil.NewSingleHostReverseProxy(program))
-	for _, file := range []struct{ name, language, mediaType string }{
-		{"mine.html", "html", "text/html"},
-		{"mine.js", "js", "text/javascript"},
-	} {
-		block := regexp.MustCompile("(?s)`" + file.name + "`:\n\n```" + file.language + "\n(.*?)```").FindSubmatch(readme)
-		if block == nil {
-			t.Fatalf("client/README.md does not show %s", file.name)
-		}
-		mux.HandleFunc("GET /client/"+file.name, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Security-Policy", resp.Header.Get("Content-Security-Policy"))
-			w.Header().Set("Content-Type", file.mediaType+"; charset=utf-8")
-			w.Write(block[1])
-		})
-	}
-	srv := httptest.NewServer(mux)
+	srv := httptest.NewServer(site)
 	defer srv.Close()
-	defer srv.CloseClientConnections()
-
 	b := openBrowser(t, srv.URL+"/client/mine.html")
-	titles := strings.Split(strings.ReplaceAll(demoTasks, " | ", ", "), ", ")
-	shows := func(want ...string) {
-		t.Helper()
-		b.wait(fmt.Sprintf("document.body.innerText === %q", strings.Join(want, "\n")))
+
+	shows := func(step, next, page string) {
+		b.check(fmt.Sprintf(`import("/client/board.js").then(async ({ nextBoard }) => {
+			const before = window.board;
+			window.board = await nextBoard("/boards/board-1/updates", before);
+			return board === before ? "the same" : board.rows.map((row) => row.title).join("\n");
+		}).catch(String).then((got) => got === %q || got)`, next), step)
+		b.wait(fmt.Sprintf("document.body.innerText === %q", page))
 	}
-	shows(titles...)
-	send(t, "DELETE", server+"/tasks/task-1", "")
+
+	demo := strings.NewReplacer(" | ", "\n", ", ", "\n").Replace(demoTasks)
+	shows("first load", demo, demo)
+	send(t, "POST", server+"/tasks", `{"list_id":"list-1","title":"New"}`)
+	shows("add", demo+"\nNew", demo+"\nNew")
 	send(t, "PATCH", server+"/tasks/task-5", `{"title":"Renamed"}`)
-	shows(append(titles[1:len(titles)-1], "Renamed")...)
+	titles := strings.Replace(demo, "Start the server", "Renamed\nNew", 1)
+	shows("rename", titles, titles)
+	send(t, "DELETE", server+"/tasks/task-1", "")
+	_, titles, _ = strings.Cut(titles, "\n")
+	shows("delete", titles, titles)
+	shows("idle", "the same", titles)
+	p.poll.Store(fault(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(503) }))
+	shows("error", "Error: the server responded with status 503", titles)
+	p.target.Store(startServer(t)) // to the client, the program has started again, on a fresh database
+	p.works()
+	shows("restart", demo, demo)
 }
