@@ -5,7 +5,7 @@
 # Versions: json-server 0.17.4 (what npm calls latest), 1.0.0-beta.3 and 1.0.0-beta.15, on Node 20.20.
 # Three rows; at is a time as toISOString() writes it, the cursor is that of row 2. Seen:
 # - 0.17.4 knows at_gte only. It ignores at_gt, at:gt and since, so each poll brings every row.
-# - beta.3 compares numbers only. With a time, at_gte and at_gt bring nothing, for ever; n_gte, an integer, is right.
+# - beta.3 ignores at:gt and since. It compares numbers only: n_gte is right, at_gte and at_gt bring nothing, for ever.
 # - beta.15 is right about all four, but takes since for a column that no row has: nothing, for ever.
 # Guessed before: each compares such times as text, and ignores a filter that it does not know.
 # It fails if one of the answers changes.
