@@ -1114,163 +1114,128 @@ func TestQueryPlans(t *testing.T) {
 	}
 }
 
-// pipes is a listener in memory. In a synctest bubble, time stands still while something is under way on it.
-type pipes chan net.Conn
-
-func (p pipes) Accept() (net.Conn, error) {
-	conn, ok := <-p
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return conn, nil
-}
-
-func (p pipes) Close() error { return nil }
-
-func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
-
-// usePipes lets http.DefaultClient reach handler in memory until the bubble of t ends.
+// usePipes lets http.DefaultClient reach a handler over pipes in memory, until the test ends. In a synctest bubble,
+// time goes on only while all of them wait.
 func usePipes(t *testing.T, handler http.HandlerFunc) {
-	listener := make(pipes)
+	conns := make(pipes)
 	srv := &http.Server{Handler: handler}
-	go srv.Serve(listener)
+	go srv.Serve(conns)
 	previous := http.DefaultTransport
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
-		listener <- server
+		conns <- server
 		return client, nil
 	}}
 	http.DefaultTransport = transport
 	t.Cleanup(func() {
 		http.DefaultTransport = previous
-		close(listener)
+		close(conns)
 		srv.Close()
 		transport.CloseIdleConnections()
 	})
 }
 
-// fakeResponse is what TestUpdates has a server send.
-type fakeResponse struct {
-	status int    // 0 means 200
-	header string // "name: value", one a line
-	body   string
-}
+// pipes is a net.Listener.
+type pipes chan net.Conn
 
-func (f fakeResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	for line := range strings.Lines(f.header) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		w.Header().Set(name, value)
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
 	}
-	w.WriteHeader(cmp.Or(f.status, http.StatusOK))
-	io.WriteString(w, f.body)
+	return nil, net.ErrClosed
 }
 
-// polled is a poll of Updates.
-type polled struct {
-	wait    time.Duration // since the one before has ended, give or take a tenth
-	request string        // since and If-None-Match
-	got     string        // the ids of the tasks, or the error
-}
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
 
 // TestUpdates has Updates poll servers of all kinds. In a synctest bubble, its waits take no time.
 func TestUpdates(t *testing.T) {
-	const second = time.Second
-	tasks := func(ids, timestamp string) string {
-		return `{"data":[{"id":"` + ids + `"}],"timestamp":"` + timestamp + `"}`
+	const none, started1, started2 = `{"data":[],"timestamp":"A"}`, "X-Server-Start: 1", "X-Server-Start: 2"
+	const task1B = `{"data":[{"id":"1"}],"timestamp":"B"}`
+	const failed, otherData = "error: the server responded with status 503", "error: the server has other data"
+	type exchange struct {
+		wait    time.Duration // in seconds, since the poll before, with a tenth more or less
+		request string        // since and If-None-Match
+		status  int           // 0 means 200
+		header  string        // of the response: "name: value", one a line
+		body    string
+		want    string // what Updates yields: the ids of the tasks, or the beginning of an error
 	}
-	const none = `{"data":[],"timestamp":"A"}`
-	busy := fakeResponse{status: 503, body: `{"error":"busy"}`}
-	date := "Date: Sat, 28 Nov 2026 10:00:00 GMT\nRetry-After: Sat, 28 Nov 2026 10:00:40 GMT"
 	for _, test := range []struct {
-		name      string
-		interval  time.Duration
-		responses []fakeResponse // the last one is repeated
-		want      []polled
+		name     string
+		interval time.Duration // in seconds
+		polls    []exchange
 	}{
-		{
-			name:      "every 5 seconds",
-			responses: []fakeResponse{{body: tasks("1", "A")}, {body: none}, {body: tasks("2", "B")}, {body: none}},
-			want: []polled{{0, "", "board 1"}, {5 * second, "A", "nothing"}, {5 * second, "A", "2"},
-				{5 * second, "B", "error: the server has other data"}},
-		}, {
-			name:      "as the server advises",
-			responses: []fakeResponse{{header: "X-Poll-Interval: 30", body: none}, {body: none}},
-			want:      []polled{{0, "", "board"}, {30 * second, "A", "nothing"}, {30 * second, "A", "nothing"}},
-		}, {
-			name:      "as the caller wants",
-			interval:  2 * second,
-			responses: []fakeResponse{{header: "X-Poll-Interval: 30", body: none}},
-			want:      []polled{{0, "", "board"}, {2 * second, "A", "nothing"}, {2 * second, "A", "nothing"}},
-		}, {
-			name:      "back-off, up to a minute and back",
-			responses: []fakeResponse{busy, busy, busy, busy, busy, {body: none}},
-			want: []polled{{0, "", "error: the server responded with status 503"}, {10 * second, "", "error: "},
-				{20 * second, "", "error: "}, {40 * second, "", "error: "}, {60 * second, "", "error: "},
-				{60 * second, "", "board"}, {5 * second, "A", "nothing"}},
-		}, {
-			name:      "an interval longer than the longest back-off",
-			interval:  time.Hour,
-			responses: []fakeResponse{busy},
-			want:      []polled{{0, "", "error: "}, {time.Hour, "", "error: "}, {time.Hour, "", "error: "}},
-		}, {
-			name:      "Retry-After in seconds",
-			responses: []fakeResponse{{status: 503, header: "Retry-After: 40"}, {body: none}},
-			want:      []polled{{0, "", "error: "}, {40 * second, "", "board"}, {5 * second, "A", "nothing"}},
-		}, {
-			name:      "Retry-After as a date, by the server's clock",
-			responses: []fakeResponse{{status: 503, header: date}, {body: none}},
-			want:      []polled{{0, "", "error: "}, {40 * second, "", "board"}},
-		}, {
-			name: "an ETag goes only to the URL that it came from",
-			responses: []fakeResponse{{header: `ETag: W/"1"`, body: none}, {header: `ETag: W/"1"`, body: none}, {status: 304},
-				{status: 304, header: `ETag: W/"1"`}, {header: `ETag: W/"2"`, body: tasks("2", "B")}, {body: none}},
-			want: []polled{{0, "", "board"}, {5 * second, "A", "nothing"}, {5 * second, `A W/"1"`, "nothing"},
-				{5 * second, `A W/"1"`, "nothing"}, {5 * second, `A W/"1"`, "2"}, {5 * second, "B", "error: "}},
-		}, {
-			name: "the ETag that was sent, on an older body out of a cache",
-			responses: []fakeResponse{{body: tasks("1", "B")}, {header: `ETag: "1"`, body: `{"data":[],"timestamp":"B"}`},
-				{header: `ETag: "1"`, body: none}},
-			want: []polled{{0, "", "board 1"}, {5 * second, "B", "nothing"}, {5 * second, `B "1"`, "nothing"}},
-		}, {
-			name:      "304 that was not asked for",
-			responses: []fakeResponse{{status: 304, header: `ETag: "1"`}},
-			want:      []polled{{0, "", "error: the server responded with status 304"}, {10 * second, "", "error: "}},
-		}, {
-			name:      "neither data nor a timestamp",
-			responses: []fakeResponse{{body: `<html>`}, {body: `{"data":[]}`}, {body: none}},
-			want: []polled{{0, "", "error: invalid character"}, {10 * second, "", "error: the response has no timestamp"},
-				{20 * second, "", "board"}},
-		}, {
-			name: "another start, and a cache that has the old board",
-			responses: []fakeResponse{{header: "X-Server-Start: 1", body: none},
-				{header: "X-Server-Start: 2", body: tasks("2", "B")}, {header: "X-Server-Start: 1", body: none},
-				{header: "X-Server-Start: 2", body: tasks("3", "B")},
-				{header: "X-Server-Start: 2", body: `{"data":[],"timestamp":"B"}`}},
-			want: []polled{{0, "", "board"}, {5 * second, "A", "error: the server has other data"},
-				{second, "", "error: the server has other data"}, {second, "", "board 3"}, {5 * second, "B", "nothing"}},
-		}, {
-			name: "another start in a 304, and none",
-			responses: []fakeResponse{{header: "X-Server-Start: 1", body: none},
-				{header: "X-Server-Start: 1\nETag: \"1\"", body: none}, {status: 304},
-				{status: 304, header: "X-Server-Start: 2"}},
-			want: []polled{{0, "", "board"}, {5 * second, "A", "nothing"}, {5 * second, `A "1"`, "nothing"},
-				{5 * second, `A "1"`, "error: the server has other data"}},
-		}, {
-			name: "a backup was restored",
-			responses: []fakeResponse{{header: "X-Server-Start: 1", body: tasks("1", "B")},
-				{header: "X-Server-Start: 1", body: none}},
-			want: []polled{{0, "", "board 1"}, {5 * second, "B", "error: the server has other data"}, {second, "", "board"}},
-		},
+		{name: "as often as the server advises", polls: []exchange{
+			{wait: 0, request: "", body: none, want: "board"},
+			{wait: 5, request: "A", header: "X-Poll-Interval: 30", body: none, want: "nothing"},
+			{wait: 30, request: "A", body: task1B, want: "1"},
+			{wait: 30, request: "B", body: `{"data":[],"timestamp":"B"}`, want: "nothing"},
+		}},
+		{name: "as often as the caller wants", interval: 2, polls: []exchange{
+			{wait: 0, request: "", header: "X-Poll-Interval: 30", body: none, want: "board"},
+			{wait: 2, request: "A", body: none, want: "nothing"},
+		}},
+		{name: "back-off, and back again", polls: []exchange{
+			{wait: 0, request: "", status: 503, want: failed},
+			{wait: 10, request: "", status: 503, want: failed},
+			{wait: 20, request: "", body: `<html>`, want: "error: invalid character"},
+			{wait: 40, request: "", body: `{"data":[]}`, want: "error: the response has no timestamp"},
+			{wait: 60, request: "", status: 304, want: "error: the server responded with status 304"},
+			{wait: 60, request: "", body: none, want: "board"},
+			{wait: 5, request: "A", body: none, want: "nothing"},
+		}},
+		{name: "back-off from a long interval", interval: 3600, polls: []exchange{
+			{wait: 0, request: "", status: 503, want: failed},
+			{wait: 3600, request: "", body: none, want: "board"},
+		}},
+		{name: "Retry-After", polls: []exchange{
+			{wait: 0, request: "", status: 503, header: "Retry-After: 40", want: failed},
+			{wait: 40, request: "", status: 503, want: failed,
+				header: "Date: Sat, 28 Nov 2026 10:00:00 GMT\nRetry-After: Sat, 28 Nov 2026 10:01:10 GMT"},
+			{wait: 70, request: "", body: none, want: "board"},
+			{wait: 5, request: "A", body: none, want: "nothing"},
+		}},
+		{name: "an ETag goes to the URL that it came from", polls: []exchange{
+			{wait: 0, request: "", header: `ETag: "1"`, body: none, want: "board"},
+			{wait: 5, request: "A", header: `ETag: "1"`, body: none, want: "nothing"},
+			{wait: 5, request: `A "1"`, status: 304, want: "nothing"},
+			{wait: 5, request: `A "1"`, header: `ETag: "1"`, body: `{"data":[],"timestamp":"an older body"}`, want: "nothing"},
+			{wait: 5, request: `A "1"`, header: `ETag: "2"`, body: task1B, want: "1"},
+			{wait: 5, request: `B`, header: `ETag: "2"`, body: `{"data":[],"timestamp":"B"}`, want: "nothing"},
+		}},
+		{name: "another start, and a cache with the old board", polls: []exchange{
+			{wait: 0, request: "", header: started1, body: none, want: "board"},
+			{wait: 5, request: "A", header: started2, body: task1B, want: otherData},
+			{wait: 1, request: "", header: started1, body: none, want: otherData},
+			{wait: 1, request: "", header: started2, body: task1B, want: "board 1"},
+		}},
+		{name: "no start in a 304, then another one", polls: []exchange{
+			{wait: 0, request: "", header: started1, body: none, want: "board"},
+			{wait: 5, request: "A", header: started1 + "\nETag: \"1\"", body: none, want: "nothing"},
+			{wait: 5, request: `A "1"`, status: 304, want: "nothing"},
+			{wait: 5, request: `A "1"`, status: 304, header: started2, want: otherData},
+		}},
+		{name: "a backup was restored", polls: []exchange{
+			{wait: 0, request: "", header: started1, body: task1B, want: "board 1"},
+			{wait: 5, request: "B", header: started1, body: none, want: otherData},
+			{wait: 1, request: "", header: started1, body: none, want: "board"},
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, request := 0, ""
 				usePipes(t, func(w http.ResponseWriter, r *http.Request) {
 					request = strings.TrimSpace(r.FormValue("since") + " " + r.Header.Get("If-None-Match"))
-					test.responses[min(n, len(test.responses)-1)].ServeHTTP(w, r)
+					for line := range strings.Lines(test.polls[n].header) {
+						name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+						w.Header().Set(name, value)
+					}
+					w.WriteHeader(cmp.Or(test.polls[n].status, http.StatusOK))
+					io.WriteString(w, test.polls[n].body)
 				})
 				ended := time.Now()
-				for update, err := range Updates(t.Context(), "http://x/updates", test.interval) {
+				for update, err := range Updates(t.Context(), "http://x/updates", test.interval*time.Second) {
 					got := cmp.Or(ids(update.Tasks), "nothing")
 					if update.Board {
 						got = strings.TrimSpace("board " + ids(update.Tasks))
@@ -1278,12 +1243,12 @@ func TestUpdates(t *testing.T) {
 					if err != nil {
 						got = "error: " + err.Error()
 					}
-					want, waited := test.want[n], time.Since(ended)
-					if request != want.request || !strings.HasPrefix(got, want.got) || got != want.got && err == nil ||
-						waited < want.wait*9/10 || waited > want.wait*11/10 {
-						t.Errorf("poll %d after %v: since and ETag %q brought %q; want %+v", n, waited, request, got, want)
+					want, waited := test.polls[n], time.Since(ended)
+					if request != want.request || !strings.HasPrefix(got, want.want) || err == nil && got != want.want ||
+						waited < want.wait*time.Second*9/10 || waited > want.wait*time.Second*11/10 {
+						t.Errorf("poll %d, after %v, since and ETag %q: %q; want %+v", n, waited, request, got, want)
 					}
-					if n++; n == len(test.want) {
+					if n++; n == len(test.polls) {
 						break
 					}
 					ended = time.Now()

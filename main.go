@@ -129,9 +129,9 @@ type Update struct {
 // errOtherData says that the server has started again, or that a backup was restored.
 var errOtherData = errors.New("the server has other data now; asking for the whole board")
 
-// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves
-// the loop. It yields what each poll brought, or its error. With an interval of 0, it polls as
-// often as the server advises. Tasks count as received when the body of the loop has ended.
+// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves the loop. It
+// yields what each poll brought, or its error. With an interval of 0, it polls as often as the server
+// advises. Tasks count as received when the body of the loop has ended.
 func Updates(ctx context.Context, target string, interval time.Duration) iter.Seq2[Update, error] {
 	return func(yield func(Update, error) bool) {
 		var last Update
@@ -143,8 +143,8 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 			}
 			last = update
 
-			if seconds, _ := strconv.Atoi(header.Get("X-Poll-Interval")); seconds > 0 {
-				advised = time.Duration(seconds) * time.Second
+			if d, _ := time.ParseDuration(header.Get("X-Poll-Interval") + "s"); d > 0 {
+				advised = d
 			}
 			wait := cmp.Or(interval, advised)
 			switch err {
@@ -166,15 +166,16 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 	}
 }
 
-// retryAfter returns how long a response asks a client to wait (RFC 9110, section 10.2.3).
+// retryAfter returns how long a response asks a client to wait (RFC 9110, section 10.2.3): for so many
+// seconds, or until a date, which is counted by the server's clock.
 func retryAfter(header http.Header) time.Duration {
-	seconds, _ := strconv.Atoi(header.Get("Retry-After"))
-	until, err := http.ParseTime(header.Get("Retry-After"))
-	now, err2 := http.ParseTime(header.Get("Date"))
-	if err == nil && err2 == nil {
-		return until.Sub(now) // both by the server's clock
+	seconds, _ := time.ParseDuration(header.Get("Retry-After") + "s")
+	date, _ := http.ParseTime(header.Get("Retry-After"))
+	now, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		now = time.Now()
 	}
-	return time.Duration(seconds) * time.Second
+	return max(seconds, date.Sub(now)) // without a date, it is far in the past
 }
 
 var pollClient = http.Client{Timeout: 20 * time.Second} // for a whole response
@@ -195,10 +196,8 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	}
 	defer resp.Body.Close()
 
-	var body struct {
-		Data      []Task
-		Timestamp string
-	}
+	var tasks []Task
+	body := response{Data: &tasks}
 	header, etag, start := resp.Header, resp.Header.Get("ETag"), resp.Header.Get("X-Server-Start")
 	switch {
 	case last.etag != "" && (resp.StatusCode == http.StatusNotModified || etag == last.etag):
@@ -224,5 +223,5 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	case body.Timestamp != last.since:
 		etag = "" // the next poll asks another URL
 	}
-	return Update{body.Data, last.since == "", body.Timestamp, start, etag}, header, nil
+	return Update{tasks, last.since == "", body.Timestamp, start, etag}, header, nil
 }

@@ -13,9 +13,6 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// timestampLayout is the layout of every instant, as schema.sql and JavaScript's toISOString have it.
-const timestampLayout = "2006-01-02T15:04:05.000Z"
-
 // Errors that Store methods return. The last two are wrapped, with the driver's own words.
 var (
 	ErrNoBoard    = errors.New("no such board")
@@ -24,7 +21,10 @@ var (
 	ErrBusy       = errors.New("the database stayed busy")     // see Open
 )
 
-// Task is one row of the table tasks, as clients receive it. Its instants have the timestampLayout.
+// timestampLayout is the layout of every instant, as schema.sql and JavaScript's toISOString have it.
+const timestampLayout = "2006-01-02T15:04:05.000Z"
+
+// Task is one row of the table tasks, as clients receive it.
 type Task struct {
 	ID          string `json:"id"`
 	ListID      string `json:"list_id"`
@@ -34,6 +34,21 @@ type Task struct {
 	CreatedAt   string `json:"created_at"`
 	UpdatedAt   string `json:"updated_at"`
 	DeletedAt   string `json:"deleted_at,omitempty"` // empty unless the task was deleted
+}
+
+// NewTask is what a client sends to create a task.
+type NewTask struct {
+	ListID      string `json:"list_id"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+}
+
+// TaskChanges is what a client sends to change a task. A nil field stays as it is.
+type TaskChanges struct {
+	ListID      *string `json:"list_id"`
+	Title       *string `json:"title"`
+	Description *string `json:"description"`
+	Position    *int32  `json:"position"` // no int64, so that there is always a place behind it
 }
 
 // Board is a board with its lists, ordered by position.
@@ -50,32 +65,16 @@ type List struct {
 	Position int64  `json:"position"`
 }
 
-// NewTask is what a client sends to create a task.
-type NewTask struct {
-	ListID      string `json:"list_id"`
-	Title       string `json:"title"`
-	Description string `json:"description"`
-}
-
-// TaskChanges is what a client sends to change a task. A nil field stays as it is.
-type TaskChanges struct {
-	ListID      *string `json:"list_id"`
-	Title       *string `json:"title"`
-	Description *string `json:"description"`
-	Position    *int32  `json:"position"` // no int64, so that there is always a position behind it
-}
-
 // Store keeps boards in an SQLite file. It is safe for concurrent use.
 type Store struct {
-	// SQLite has one writer at a time, so all writes share one connection and wait in turn. Polls that
-	// find nothing new share the one of idlePolls, so they never wait while others read whole boards.
+	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that find
+	// nothing new share that of idlePolls, so they never wait while others read whole boards.
 	writer, idlePolls, reader *sql.DB
 
-	// What polls ask, prepared once on each connection. Preparing includes planning: SQLite decides which
-	// index to read, and in which order. Doing so at each request would repeat that work. Tasks have two
-	// statements, because polls want other rows in another order: the live tasks in the order of the
-	// board, or all changed tasks, deleted ones too, in the order of change.
-	boardTimestamp, boardTasks, changedTasks *sql.Stmt
+	// What polls ask, prepared once on each connection. To prepare is to plan: which index to read, in
+	// which order. Doing so at each request would repeat that work. There are two statements for tasks,
+	// because polls want the live tasks in the order of the board, or all changed tasks, deleted ones too.
+	timestampOf, boardTasks, changedTasks *sql.Stmt
 
 	busyTimeout time.Duration // see Open
 }
@@ -85,24 +84,25 @@ type Store struct {
 // the clock's time would miss it. It takes no context, because its query is over in microseconds.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
-	err := s.boardTimestamp.QueryRow(boardID).Scan(&timestamp)
+	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", ErrNoBoard
 	}
 	return timestamp, wrap(err)
 }
 
-// selectTasks begins each query whose rows scanTasks reads.
-const selectTasks = `
-SELECT t.id, t.list_id, t.title, t.description, t.position,
-       t.created_at, t.updated_at, coalesce(t.deleted_at, '')
-FROM tasks t `
+// taskColumns are the columns that scanTasks reads. It also reads deletedAt, if that is selected.
+const (
+	taskColumns = `t.id, t.list_id, t.title, t.description, t.position, t.created_at, t.updated_at`
+	deletedAt   = `coalesce(t.deleted_at, '')`
+)
 
 // (SELECT ?) is the same value as ?. SQLite plans l.board_id = ? again whenever the value has changed,
 // and the driver clears all values after each use. So SQLite would plan at every poll, which takes longer
 // than reading the rows. It cannot look into (SELECT ?), and it does not look at the value of > ? below.
-const boardTasksQuery = selectTasks + `
-JOIN lists l ON t.list_id = l.id
+const boardTasksQuery = `
+SELECT ` + taskColumns + `
+FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.deleted_at IS NULL
 ORDER BY l.position, l.id, t.position, t.id`
 
@@ -112,8 +112,9 @@ func (s *Store) BoardTasks(ctx context.Context, boardID string) ([]Task, error) 
 	return scanTasks(s.boardTasks.QueryContext(ctx, boardID))
 }
 
-const changedTasksQuery = selectTasks + `
-JOIN lists l ON t.list_id = l.id
+const changedTasksQuery = `
+SELECT ` + taskColumns + `, ` + deletedAt + `
+FROM tasks t JOIN lists l ON t.list_id = l.id
 WHERE l.board_id = (SELECT ?) AND t.updated_at > ?
 ORDER BY t.updated_at`
 
@@ -123,20 +124,19 @@ func (s *Store) ChangedTasks(ctx context.Context, boardID, since string) ([]Task
 	return scanTasks(s.changedTasks.QueryContext(ctx, boardID, since))
 }
 
-// scanTasks reads the rows of a selectTasks query. The slice is never nil, because JSON shows
-// nil as null.
+// scanTasks reads the rows of a query. The slice is never nil, because JSON shows nil as null.
 func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	if err != nil {
 		return nil, wrap(err)
 	}
 	defer rows.Close()
 
+	var t Task
+	into := []any{&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position, &t.CreatedAt, &t.UpdatedAt, &t.DeletedAt}
+	columns, _ := rows.Columns()
 	tasks := []Task{}
 	for rows.Next() {
-		var t Task
-		err := rows.Scan(&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position,
-			&t.CreatedAt, &t.UpdatedAt, &t.DeletedAt)
-		if err != nil {
+		if err := rows.Scan(into[:len(columns)]...); err != nil {
 			return nil, err
 		}
 		tasks = append(tasks, t)
@@ -154,7 +154,6 @@ func (s *Store) Board(ctx context.Context, boardID string) (Board, error) {
 	if err != nil {
 		return Board{}, wrap(err)
 	}
-
 	rows, err := s.reader.QueryContext(ctx,
 		`SELECT id, name, position FROM lists WHERE board_id = ? ORDER BY position, id`, boardID)
 	if err != nil {
@@ -172,8 +171,7 @@ func (s *Store) Board(ctx context.Context, boardID string) (Board, error) {
 	return board, wrap(rows.Err())
 }
 
-// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such
-// list.
+// CreateTask puts a new task last in its list. It returns ErrConstraint if there is no such list.
 func (s *Store) CreateTask(ctx context.Context, n NewTask) (Task, error) {
 	id := rand.Text()
 	return s.write(ctx, id, `
@@ -199,7 +197,7 @@ func (s *Store) UpdateTask(ctx context.Context, id string, c TaskChanges) (Task,
 		id, c.ListID, c.Title, c.Description, c.Position)
 }
 
-// DeleteTask marks a task as deleted. It returns ErrNoTask if it is not there or was deleted before.
+// DeleteTask marks a task as deleted. It returns ErrNoTask if the task is not there or was deleted before.
 func (s *Store) DeleteTask(ctx context.Context, id string) (Task, error) {
 	return s.write(ctx, id, `
 		UPDATE tasks SET deleted_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
@@ -212,7 +210,7 @@ func (s *Store) DeleteTask(ctx context.Context, id string) (Task, error) {
 func (s *Store) write(ctx context.Context, id, statement string, args ...any) (Task, error) {
 	ctx = context.WithoutCancel(ctx) // a client that leaves does not take its write back
 
-	// A write waits here for the writes before it, and in BeginTx, where SQLite counts, for other processes.
+	// The write waits here for the writes before it, and in BeginTx for other processes. SQLite counts that time.
 	waiting, cancel := context.WithTimeout(ctx, s.busyTimeout)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
@@ -220,7 +218,6 @@ func (s *Store) write(ctx context.Context, id, statement string, args ...any) (T
 		return Task{}, wrap(err)
 	}
 	defer conn.Close() // gives the connection to the next write
-
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return Task{}, wrap(err)
@@ -235,7 +232,7 @@ func (s *Store) write(ctx context.Context, id, statement string, args ...any) (T
 		return Task{}, ErrNoTask
 	}
 
-	tasks, err := scanTasks(tx.Query(selectTasks+`WHERE t.id = ?`, id))
+	tasks, err := scanTasks(tx.Query(`SELECT `+taskColumns+`, `+deletedAt+` FROM tasks t WHERE t.id = ?`, id))
 	if err != nil {
 		return Task{}, err
 	}
@@ -258,7 +255,7 @@ func wrap(err error) error {
 var schema string
 
 // Open opens the database file at path, and creates the demo board if it is missing or empty. It returns
-// an error for a file that is not a database, that may not be written, or that lacks a part of what
+// an error for a file that is not a database, that may not be written, or that lacks something that
 // schema.sql makes. The caller must Close the Store.
 //
 // A write waits at most busyTimeout for the writes before it, and then at most busyTimeout for another
@@ -269,16 +266,12 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	// has seen it. With immediate, a transaction waits for other writers when it begins.
 	source := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
-	writer, err1 := newPool(source, 1)
-	idlePolls, err2 := newPool(source, 1)
-	reader, err3 := newPool(source, 4)
-	err := errors.Join(err1, err2, err3)
-	if err != nil {
-		return nil, err
+	s := &Store{
+		writer: newPool(source, 1), idlePolls: newPool(source, 1), reader: newPool(source, 4),
+		busyTimeout: busyTimeout,
 	}
-
-	s := &Store{writer: writer, idlePolls: idlePolls, reader: reader, busyTimeout: busyTimeout}
-	if err = s.createSchema(source); err == nil {
+	err := s.createSchema(source)
+	if err == nil {
 		err = s.prepare()
 	}
 	if err != nil {
@@ -287,15 +280,16 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	return s, nil
 }
 
-// newPool returns a pool of at most so many connections. They stay open while they are idle: closing one
-// would throw away the statements that are prepared on it.
-func newPool(source string, connections int) (*sql.DB, error) {
+// newPool returns a pool of at most so many connections, which open when they are first needed. They stay
+// open while they are idle: closing one would throw away the statements that are prepared on it.
+func newPool(source string, connections int) *sql.DB {
 	db, err := sql.Open("sqlite3", source)
-	if err == nil {
-		db.SetMaxOpenConns(connections)
-		db.SetMaxIdleConns(connections)
+	if err != nil {
+		panic(err) // only if there is no driver of this name
 	}
-	return db, err
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db
 }
 
 // createSchema runs schema.sql on an empty database. Any other must have all that schema.sql makes, word
@@ -307,8 +301,7 @@ func (s *Store) createSchema(source string) error {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-
-	var objects int // tables, indexes and triggers
+	var objects int     // tables, indexes and triggers
 	if err := tx.QueryRow(`SELECT count(*) FROM sqlite_schema`).Scan(&objects); err != nil {
 		return err
 	}
@@ -319,17 +312,14 @@ func (s *Store) createSchema(source string) error {
 		return tx.Commit()
 	}
 
-	// A database in memory has what schema.sql makes. The file is searched for each part of it.
-	builtIn, err := newPool(":memory:", 1) // a second connection would have a second memory
-	if err != nil {
-		return err
-	}
-	defer builtIn.Close()
-	if _, err := builtIn.Exec(schema+"\nATTACH ? AS file", source); err != nil {
+	// A database in memory has what schema.sql makes. This searches the file for each part of it.
+	memory := newPool(":memory:", 1) // a second connection would have a second memory
+	defer memory.Close()
+	if _, err := memory.Exec(schema+"\nATTACH ? AS file", source); err != nil {
 		return err
 	}
 	var missing string
-	err = builtIn.QueryRow(`
+	err = memory.QueryRow(`
 		SELECT type || ' ' || name FROM main.sqlite_schema AS want
 		WHERE NOT EXISTS (SELECT 1 FROM file.sqlite_schema WHERE name = want.name AND sql IS want.sql)
 		ORDER BY rowid`).Scan(&missing)
@@ -337,11 +327,9 @@ func (s *Store) createSchema(source string) error {
 		return fmt.Errorf("%s is missing, or is not as in schema.sql; "+
 			"delete the file if you do not need it, or name another file with -db", missing)
 	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return err
+	if errors.Is(err, sql.ErrNoRows) {
+		_, err = tx.Exec(`UPDATE boards SET name = name WHERE false`) // tries whether the file may be written
 	}
-
-	_, err = tx.Exec(`UPDATE boards SET name = name WHERE false`) // tries whether the file may be written
 	return err
 }
 
@@ -354,7 +342,7 @@ func (s *Store) prepare() error {
 		return err
 	}
 	var err1, err2, err3 error
-	s.boardTimestamp, err1 = s.idlePolls.Prepare(`SELECT updated_at FROM boards WHERE id = ?`)
+	s.timestampOf, err1 = s.idlePolls.Prepare(`SELECT updated_at FROM boards WHERE id = ?`)
 	s.boardTasks, err2 = s.reader.Prepare(boardTasksQuery)
 	s.changedTasks, err3 = s.reader.Prepare(changedTasksQuery)
 	return errors.Join(err1, err2, err3)
