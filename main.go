@@ -203,10 +203,10 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	switch {
 	case body.Timestamp == "":
 		return Update{}, header, errors.New("the response has no timestamp")
-	case !board && start != last.start, // the server has started again
-		board && start != "" && start == last.start: // a cache has the board of before the start
+	case !board && start != last.start: // the server has started again
 		return Update{start: last.start}, header, errOtherData
-	case body.Timestamp < last.since: // a backup was restored
+	case board && start != "" && start == last.start, // a cache has the board of before the start
+		body.Timestamp < last.since: // a backup was restored
 		return Update{}, header, errOtherData
 	case body.Timestamp != last.since:
 		etag = "" // the next poll asks another URL
