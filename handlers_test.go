@@ -662,6 +662,8 @@ func TestShell(t *testing.T) {
 			{name: "upsert in two steps", want: "task-3", sql: `INSERT OR IGNORE INTO tasks (id) VALUES ('task-3');
 				UPDATE tasks SET title = 'Upserted' WHERE id = 'task-3'`},
 			{name: "replace", sql: replace + `('task-3', 'list-2', 'x')`, want: "task-3", wantOn: "set tasks.deleted_at"},
+			{name: "replace with its rowid", want: "task-4", wantOn: "set tasks.deleted_at",
+				sql: `REPLACE INTO tasks (rowid, id, list_id, title) VALUES (4, 'task-4', 'list-2', 'x')`},
 			{name: "to another board", sql: `UPDATE tasks SET list_id = 'list-9' WHERE rowid = 2`, wantErr: "keeps its id and"},
 			{name: "to no list", sql: `UPDATE OR REPLACE tasks SET list_id = 'x' WHERE rowid = 2`, wantErr: "no such list"},
 			{name: "another id", sql: `UPDATE tasks SET id = 'x' WHERE rowid = 2`, wantErr: "keeps its id and"},
@@ -1021,7 +1023,10 @@ func TestUpdates(t *testing.T) {
 			{wait: 0, request: "", status: 503, header: "Retry-After: 40", want: failed},
 			{wait: 40, request: "", status: 503, want: failed,
 				header: "Date: Sat, 28 Nov 2026 10:00:00 GMT\nRetry-After: Sat, 28 Nov 2026 10:01:10 GMT"},
-			{wait: 70, request: "", body: none, want: "board"},
+			// A date without one to count it from is counted by this clock, now 110 s into the year 2000.
+			{wait: 70, request: "", status: 503, want: failed,
+				header: "Date: none\nRetry-After: Sat, 01 Jan 2000 00:03:30 GMT"},
+			{wait: 100, request: "", body: none, want: "board"},
 			{wait: 5, request: "A", body: none, want: "nothing"},
 		}},
 		{name: "an ETag goes to the URL that it came from", polls: []exchange{
@@ -1082,26 +1087,29 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
-// TestUpdatesHang has a server that does not respond, and a caller that leaves.
+// TestUpdatesHang has a server that does not respond, and a caller that leaves: while Updates waits,
+// or in the second poll, which begins after 9 to 11 seconds.
 func TestUpdatesHang(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		usePipes(t, func(w http.ResponseWriter, r *http.Request) {
-			http.NewResponseController(w).Flush() // the headers come in time, the body does not
-			<-r.Context().Done()
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		start := time.Now()
-		for _, err := range Updates(ctx, "http://x/updates", 0) {
-			if took := time.Since(start); err == nil || took != 20*time.Second {
-				t.Errorf("a server that hangs: %v after %v, want an error after 20 s", err, took)
+	for _, leaves := range []time.Duration{5 * time.Second, 15 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			usePipes(t, func(w http.ResponseWriter, r *http.Request) {
+				http.NewResponseController(w).Flush() // the headers come in time, the body does not
+				<-r.Context().Done()
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			start := time.Now()
+			for _, err := range Updates(ctx, "http://x/updates", 0) {
+				if took := time.Since(start); err == nil || took != 20*time.Second {
+					t.Errorf("a server that hangs: %v after %v, want an error after 20 s", err, took)
+				}
+				time.AfterFunc(leaves, cancel)
 			}
-			time.AfterFunc(15*time.Second, cancel) // the next poll begins after 9 to 11 s
-		}
-		if took := time.Since(start); took != 35*time.Second {
-			t.Errorf("the loop ended after %v, want 35 s, when it was cancelled in a poll", took)
-		}
-	})
+			if took := time.Since(start); took != 20*time.Second+leaves {
+				t.Errorf("the loop ended after %v, want %v after the first poll, when it was cancelled", took, leaves)
+			}
+		})
+	}
 }
 
 // Example is the picture at the beginning of README.md.
