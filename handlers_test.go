@@ -224,7 +224,7 @@ func TestWrites(t *testing.T) {
 	}
 }
 
-// TestOrder has tasks that are neither in the order of their ids, nor of their places on the board.
+// TestOrder has two tasks in one place, and changes tasks in another order than that of the board.
 func TestOrder(t *testing.T) {
 	origin, path := newServer(t)
 	openShell(t, path, `INSERT INTO tasks (id, list_id, title, position) VALUES
@@ -731,8 +731,8 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// TestSettings asks a connection of each pool for what no other test can see: a change outlives a
-// power cut (synchronous is FULL, 2), reads go on while a write commits, all three tables are STRICT.
+// TestSettings asks SQLite for what no other test can see: that a change survives a power cut
+// (synchronous is FULL, 2), that reads go on while a write commits (wal), that tables are STRICT.
 func TestSettings(t *testing.T) {
 	store := newStore(t, filepath.Join(t.TempDir(), "taskboard.db"), time.Minute)
 	for i, pool := range []*sql.DB{store.writer, store.idlePolls, store.reader} {
