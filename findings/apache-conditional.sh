@@ -29,9 +29,8 @@ mkfifo port
 node server.js > port & pids=$!
 read -r server < port
 cache=$((server % 10000 + 20000)) # below the ports that a system gives out by itself
-mods=usr/lib/apache2/modules
 for module in mpm_event authz_core cache cache_disk proxy proxy_http; do
-  echo "LoadModule ${module}_module $mods/mod_$module.so"
+  echo "LoadModule ${module}_module usr/lib/apache2/modules/mod_$module.so"
 done > httpd.conf
 printf '%s\n' 'ServerName localhost' 'PidFile pid' 'ErrorLog errors' 'User www-data' 'Group www-data' 'CacheRoot cache' \
   'CacheEnable disk /page' "Listen 127.0.0.1:$cache" "ProxyPass / http://127.0.0.1:$server/" >> httpd.conf
