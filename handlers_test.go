@@ -506,8 +506,7 @@ func TestInternalError(t *testing.T) {
 	}
 }
 
-// TestBusy writes while another write, or another process, keeps the database for longer than the
-// timeout.
+// TestBusy writes while another write, or another process, keeps the database for too long.
 func TestBusy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "taskboard.db")
 	store := newStore(t, path, time.Millisecond)
@@ -820,8 +819,7 @@ func TestLostUpdate(t *testing.T) {
 	})
 }
 
-// TestRace lets writers run at once with pollers, which use Updates. At the end their views must be
-// the board.
+// TestRace lets writers and pollers (Updates) run at once. At the end their views must be the board.
 func TestRace(t *testing.T) {
 	origin, _ := newServer(t)
 	var writers, pollers sync.WaitGroup
@@ -913,8 +911,7 @@ func TestVars(t *testing.T) {
 	}
 }
 
-// TestQueryPlans asks SQLite how it reads tasks: from the index made for it, without a whole table,
-// without a sort.
+// TestQueryPlans asks SQLite how it reads tasks: from the index made for it, without a sort.
 func TestQueryPlans(t *testing.T) {
 	_, path := newServer(t)
 	shell := openShell(t, path, "")
@@ -1038,6 +1035,9 @@ func TestUpdates(t *testing.T) {
 			{wait: 5, request: "A", header: started2, body: task1B, want: otherData},
 			{wait: 1, request: "", header: started1, body: none, want: otherData},
 			{wait: 1, request: "", header: started2, body: task1B, want: "board 1"},
+			{wait: 5, request: "B+", header: started1, body: none, want: otherData}, // no cache would keep it for 5 s
+			{wait: 1, request: "", header: started2 + "\nRetry-After: 6", body: task1B, want: otherData},
+			{wait: 6, request: "", header: started2, body: task1B, want: "board 1"},
 		}},
 		{name: "a backup was restored", polls: []exchange{
 			{wait: 0, request: "", header: started1, body: task1B, want: "board 1"},

@@ -117,7 +117,8 @@ type Update struct {
 	Tasks []Task // added, changed or, with a DeletedAt, deleted
 	Board bool   // Tasks is the whole board, so all others are gone
 
-	since, start, etag string // what the next poll needs of this response
+	since, start, etag string    // what the next poll needs of this response
+	restarted          time.Time // when start ended, while the board is loaded again
 }
 
 var errOtherData = errors.New("the server has other data now; asking for the whole board")
@@ -204,12 +205,13 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	case body.Timestamp == "":
 		return Update{}, header, errors.New("the response has no timestamp")
 	case !board && start != last.start: // the server has started again
-		return Update{start: last.start}, header, errOtherData
-	case board && start != "" && start == last.start, // a cache has the board of before the start
-		body.Timestamp < last.since: // a backup was restored
+		return Update{start: last.start, restarted: time.Now()}, header, errOtherData
+	case board && start == last.start && time.Since(last.restarted) < 5*time.Second:
+		return last, header, errOtherData // a cache still has the board from before
+	case body.Timestamp < last.since: // a backup was restored
 		return Update{}, header, errOtherData
 	case body.Timestamp != last.since:
 		etag = "" // the next poll asks another URL
 	}
-	return Update{tasks, board, body.Timestamp, start, etag}, header, nil
+	return Update{Tasks: tasks, Board: board, since: body.Timestamp, start: start, etag: etag}, header, nil
 }

@@ -70,7 +70,6 @@ END;
 -- task that left its board without such a row would stay in view for ever.
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
-
 CREATE TRIGGER task_update_guard BEFORE UPDATE ON tasks BEGIN
   SELECT RAISE(ABORT, 'no such list') WHERE NEW.list_id NOT IN (SELECT id FROM lists);
   SELECT RAISE(ABORT, 'a task keeps its id and its board: set deleted_at and insert a new task instead')
@@ -81,7 +80,6 @@ END;
 -- REPLACE removes the row with the same id or rowid (SQLite's own key), past task_delete_guard,
 -- and inserts a new one. On the same board, that is a change like any other.
 CREATE TRIGGER task_insert_guard BEFORE INSERT ON tasks BEGIN
-  SELECT RAISE(ABORT, 'no such list') WHERE NEW.list_id NOT IN (SELECT id FROM lists);
   SELECT RAISE(ABORT, 'a task keeps its board: set deleted_at and insert a new task instead')
   FROM tasks t JOIN lists l ON t.list_id = l.id
   WHERE t.id = NEW.id AND l.board_id <> (SELECT board_id FROM lists WHERE id = NEW.list_id);
