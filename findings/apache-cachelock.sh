@@ -4,7 +4,7 @@
 # Version: Apache 2.4.71 (Debian 12), mod_cache with mod_cache_disk. CacheLock is off as it comes.
 # Seen with CacheLock on: the request that renews the stale copy waits for the server, and all others get that copy at
 # once, with status 200, for as long as the server hangs. With CacheLock off, all of them wait.
-# Guessed before: with must-revalidate all wait, lock or not (RFC 9111, section 5.2.2.2).
+# One expects: with must-revalidate all wait, lock or not (RFC 9111, section 5.2.2.2).
 # It fails if one of the responses changes.
 set -eu
 dir=$(mktemp -d)

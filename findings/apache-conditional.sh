@@ -5,7 +5,7 @@
 # Seen: two plain requests cost the server behind it one. Each request with If-None-Match: "older" costs it one more,
 # though the copy is fresh for a minute, though plain requests before and after are answered from it, and though each
 # of these responses is stored. So after each change of the page, every browser that polls it asks the server once.
-# Guessed before: no request, as a fresh copy with another ETag is the response (RFC 9111, section 4.3.2).
+# One expects: no request, as a fresh copy with another ETag is the response (RFC 9111, section 4.3.2).
 # It fails if one of the counts changes.
 set -eu
 dir=$(mktemp -d)
