@@ -52,7 +52,7 @@ func routes(store *Store, pollInterval time.Duration) http.Handler {
 		expvar.Handler().ServeHTTP(w, r)
 	})
 	mux.HandleFunc("GET /{$}", serveFile)
-	mux.HandleFunc("GET /client/{file...}", serveFile)
+	mux.HandleFunc("GET /client/{file}", serveFile)
 
 	// This refuses writes that a page of another site has a visitor's browser send (CSRF).
 	return http.NewCrossOriginProtection().Handler(mux)
@@ -73,7 +73,7 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	etag := `W/"` + s.started + "-" + timestamp + `"` // weak (W/), as a task may be newer than the timestamp
+	etag := `W/"` + s.started + "-" + timestamp + `"` // weak (W/): a task may be newer than the timestamp
 	notModified := matchesETag(r.Header.Values("If-None-Match"), etag)
 	tasks := []Task{} // stays empty if nothing changed; nil would be null in JSON
 	switch {
@@ -105,9 +105,9 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pollCacheControl has clients ask each time, and see a dead server (must-revalidate). A shared
-// cache may send a response to all for a second, and for two more while it gets the next. With
-// accounts, this must be "private", or a cache sends one person's board to another.
+// pollCacheControl lets shared caches send a response to all for a second; nginx and Varnish do so for
+// two more while they fetch the next. must-revalidate has clients and other caches see a dead server.
+// With accounts, this must be "private", or a cache sends one person's board to another.
 const pollCacheControl = "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2"
 
 // parseSince returns the since of a query string in timestampLayout, or "" if there is none. It
@@ -135,7 +135,6 @@ func matchesETag(ifNoneMatch []string, etag string) bool {
 	return tags == "*" || strings.Contains(tags, strings.TrimPrefix(etag, "W/"))
 }
 
-// board returns a board and its lists, without tasks.
 func (s *server) board(w http.ResponseWriter, r *http.Request) (any, error) {
 	w.Header().Set("Cache-Control", "no-cache") // without it, a cache may guess how long to keep this
 	return s.store.Board(r.Context(), r.PathValue("boardId"))

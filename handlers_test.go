@@ -734,7 +734,7 @@ func TestSchema(t *testing.T) {
 // (synchronous is FULL, 2), that reads go on while a write commits (wal), that tables are STRICT.
 func TestSettings(t *testing.T) {
 	store := newStore(t, filepath.Join(t.TempDir(), "taskboard.db"), time.Minute)
-	for i, pool := range []*sql.DB{store.writer, store.idlePolls, store.reader} {
+	for i, pool := range []*sql.DB{store.writer, store.stampReader, store.reader} {
 		var got string
 		err := pool.QueryRow(`SELECT format('%s, synchronous %d, foreign keys %d, timeout %d, strict %d',
 				journal_mode, synchronous, foreign_keys, timeout, (SELECT sum(strict) FROM pragma_table_list))
@@ -788,7 +788,7 @@ func TestLostUpdate(t *testing.T) {
 			close(ended)
 		}()
 		awaitReader(ended)
-		releaseTimestamps, awaitTimestamps := hold(t, store.idlePolls)
+		releaseTimestamps, awaitTimestamps := hold(t, store.stampReader)
 		releaseReader()
 		awaitTimestamps(ended)
 		created := write(t, "POST", origin+"/tasks", `{"list_id":"list-1","title":"Between"}`)

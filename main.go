@@ -124,9 +124,9 @@ type Update struct {
 var errOtherData = errors.New("the server has other data now; asking for the whole board")
 var pollClient = http.Client{Timeout: 20 * time.Second} // for a whole response
 
-// Updates polls target, the URL of a board's updates, until ctx is done or the caller leaves
-// the loop. It yields what each poll brought, or its error. With an interval of 0, it polls as
-// often as the server advises. A task counts as received when the body of the loop has ended.
+// Updates polls target, the URL of a board's updates without a query, until ctx is done or the
+// caller leaves the loop. It yields what each poll brought, or its error. With an interval of 0, it
+// polls as often as the server advises. It asks for later changes when the loop's body has ended.
 func Updates(ctx context.Context, target string, interval time.Duration) iter.Seq2[Update, error] {
 	return func(yield func(Update, error) bool) {
 		var last Update

@@ -1,5 +1,5 @@
 -- A board has lists, and a list has tasks. The server runs this file on an empty database. It
--- opens any other only if everything that this file makes is in it, word for word.
+-- opens any other only if each table, index and trigger below is in it, word for word.
 --
 -- Every instant is text in one layout, 2026-11-24T10:45:00.123Z. It is always in UTC and of the
 -- same length, so comparing two texts compares the two times. The CHECKs refuse every other
@@ -66,8 +66,9 @@ CREATE TRIGGER task_stamped AFTER UPDATE ON tasks WHEN NEW.updated_at = '' BEGIN
   WHERE id = NEW.id;
 END;
 
--- Guards. A client removes a task from its view only when it receives a row with deleted_at. A
--- task that left its board without such a row would stay in view for ever.
+-- Guards. A client shows a task until it receives the row with deleted_at. So no task may leave its
+-- board without one. (Lists have no guards: stop the server to change them. After the next start,
+-- each client loads the whole board.)
 CREATE TRIGGER task_delete_guard BEFORE DELETE ON tasks
 BEGIN SELECT RAISE(ABORT, 'a removed row reaches no client: set tasks.deleted_at instead'); END;
 CREATE TRIGGER task_update_guard BEFORE UPDATE ON tasks BEGIN

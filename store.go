@@ -55,18 +55,18 @@ type TaskChanges struct {
 // Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops, and returns
 // the error of its ctx, when ctx is done because the client has gone.
 type Store struct {
-	// SQLite has one writer at a time, so writes share one connection and wait in turn. Polls that
-	// find nothing new need idlePolls alone, so they do not wait for those who read whole boards.
-	writer, idlePolls, reader *sql.DB
+	// SQLite has one writer at a time, so writes share one connection and wait in turn. Timestamps
+	// have a connection of their own, so polls that need no more do not wait for whole boards.
+	writer, stampReader, reader *sql.DB
 
-	// The queries of polls. Preparing them plans which index to read, once on each connection.
+	// The queries of polls, prepared once on each connection. Preparing plans which index to read.
 	timestampOf, boardTasks, changedTasks *sql.Stmt
 
 	busyTimeout time.Duration // see Open
 }
 
-// Timestamp returns when a task of the board last changed, or ErrNoBoard. With the server's clock,
-// clients would miss a change that is stamped before the clock is read and committed after it.
+// Timestamp returns when a task of the board last changed, or ErrNoBoard. If polls sent the time of
+// the server's clock, clients would miss a change that is stamped before it and committed after it.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // no context: this takes microseconds
@@ -109,12 +109,12 @@ func scanTasks(rows *sql.Rows, err error) ([]Task, error) {
 	}
 	defer rows.Close()
 
-	var t Task // takes each row in turn
-	into := []any{&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position, &t.CreatedAt, &t.UpdatedAt, &t.DeletedAt}
+	var t Task // takes each row in turn; those of live tasks lack the last field
+	fields := []any{&t.ID, &t.ListID, &t.Title, &t.Description, &t.Position, &t.CreatedAt, &t.UpdatedAt, &t.DeletedAt}
 	columns, _ := rows.Columns()
 	tasks := []Task{}
 	for rows.Next() {
-		if err := rows.Scan(into[:len(columns)]...); err != nil {
+		if err := rows.Scan(fields[:len(columns)]...); err != nil {
 			return nil, err
 		}
 		tasks = append(tasks, t)
@@ -205,7 +205,7 @@ func wrap(err error) error {
 	switch {
 	case errors.Is(err, sql.ErrNoRows): // only boards are read by QueryRow
 		return ErrNoBoard
-	case ok && sqliteErr.Code == sqlite3.ErrConstraint:
+	case ok && sqliteErr.ExtendedCode == sqlite3.ErrConstraintTrigger: // a guard of schema.sql
 		return fmt.Errorf("%w: %w", ErrConstraint, err)
 	case ok && sqliteErr.Code == sqlite3.ErrBusy, errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrBusy, err)
@@ -228,7 +228,7 @@ func Open(path string, busyTimeout time.Duration) (*Store, error) {
 	// a transaction waits for other writers when it begins.
 	dsn := fmt.Sprintf("file:%s?_synchronous=FULL&_foreign_keys=on&_txlock=immediate&_busy_timeout=%d",
 		(&url.URL{Path: path}).EscapedPath(), busyTimeout.Milliseconds())
-	s := &Store{writer: newPool(dsn, 1), idlePolls: newPool(dsn, 1), reader: newPool(dsn, 4), busyTimeout: busyTimeout}
+	s := &Store{writer: newPool(dsn, 1), stampReader: newPool(dsn, 1), reader: newPool(dsn, 4), busyTimeout: busyTimeout}
 	err := s.createSchema(dsn)
 	if err == nil {
 		err = s.prepare()
@@ -293,7 +293,7 @@ func (s *Store) createSchema(dsn string) error {
 func (s *Store) prepare() error {
 	_, err := s.writer.Exec("PRAGMA journal_mode = WAL")
 	var err1, err2, err3 error
-	s.timestampOf, err1 = s.idlePolls.Prepare(`SELECT updated_at FROM boards WHERE id = ?`)
+	s.timestampOf, err1 = s.stampReader.Prepare(`SELECT updated_at FROM boards WHERE id = ?`)
 	s.boardTasks, err2 = s.reader.Prepare(boardTasksQuery)
 	s.changedTasks, err3 = s.reader.Prepare(changedTasksQuery)
 	return errors.Join(err, err1, err2, err3)
@@ -301,5 +301,5 @@ func (s *Store) prepare() error {
 
 // Close closes the database. That also closes the prepared statements.
 func (s *Store) Close() error {
-	return errors.Join(s.reader.Close(), s.idlePolls.Close(), s.writer.Close())
+	return errors.Join(s.reader.Close(), s.stampReader.Close(), s.writer.Close())
 }
