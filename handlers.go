@@ -29,7 +29,7 @@ var (
 
 type server struct {
 	store        *Store
-	started      string // when the server started; after a restart, the data may be other data
+	started      string // when the server started; clients reload the board when it changes
 	pollInterval string // the interval that clients are advised, in seconds
 }
 
@@ -105,8 +105,8 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pollCacheControl lets shared caches send a response to all for a second; nginx and Varnish do so for
-// two more while they fetch the next. must-revalidate has clients and other caches see a dead server.
+// pollCacheControl lets a shared cache send one response to all for a second; nginx and Varnish do so
+// for two more while they fetch the next. must-revalidate keeps other caches from hiding a dead server.
 // With accounts, this must be "private", or a cache sends one person's board to another.
 const pollCacheControl = "public, max-age=0, must-revalidate, s-maxage=1, stale-while-revalidate=2"
 

@@ -11,7 +11,7 @@ CREATE TABLE boards (
   name       TEXT NOT NULL,
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (created_at IS strftime('%Y-%m-%dT%H:%M:%fZ', created_at)),
-  -- The instant of the last change to any task of the board, which a poll sends as timestamp.
+  -- When a task of the board last changed: the timestamp of a poll, and since of the client's next.
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              CHECK (updated_at IS strftime('%Y-%m-%dT%H:%M:%fZ', updated_at))
 ) STRICT;
@@ -45,18 +45,18 @@ CREATE INDEX tasks_changed ON tasks (list_id, updated_at);
 
 -- Stamping. A trigger is SQL that SQLite runs by itself when a row changes: both happen, or
 -- neither. So no writer can forget it, and a row typed into the sqlite3 shell is stamped as
--- well. A task that was added or changed loses its stamp, and a task without a stamp gets a new
--- one. OLD is the row before the change, NEW the row after it. (The last UPDATE below finds ''
--- in OLD, so it runs no trigger again, also after PRAGMA recursive_triggers = on.)
+-- well. The first two triggers empty the stamp of a task that was added or changed; then
+-- task_stamped sets a new one. OLD is the row before the change, NEW the row after it. (The last
+-- UPDATE finds '' in OLD, so no trigger runs again, also after PRAGMA recursive_triggers = on.)
 CREATE TRIGGER task_inserted AFTER INSERT ON tasks
 BEGIN UPDATE tasks SET updated_at = '' WHERE id = NEW.id; END;
 CREATE TRIGGER task_updated AFTER UPDATE ON tasks WHEN OLD.updated_at <> '' AND NEW.updated_at <> ''
 BEGIN UPDATE tasks SET updated_at = '' WHERE id = NEW.id; END;
 
 CREATE TRIGGER task_stamped AFTER UPDATE ON tasks WHEN NEW.updated_at = '' BEGIN
-  -- The board's instant moves to now, or past its old value if that is later. So no change has
-  -- an instant that a client has already, even when the clock steps back. (It adds 0.002
-  -- because SQLite 3.37 to 3.39 sometimes round 0.001 away.)
+  -- The board's instant moves to now, or past its old value if that is later. So each change is
+  -- later than any client's timestamp, even when the clock steps back. (It adds 0.002 because
+  -- SQLite 3.37 to 3.39 sometimes round 0.001 away.)
   UPDATE boards SET updated_at = max(
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
     strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '+0.002 seconds'))
@@ -79,7 +79,8 @@ CREATE TRIGGER task_update_guard BEFORE UPDATE ON tasks BEGIN
 END;
 
 -- REPLACE removes the row with the same id or rowid (SQLite's own key), past task_delete_guard,
--- and inserts a new one. On the same board, that is a change like any other.
+-- and inserts a new one. On the same board, that is a change like any other. (A new task in no
+-- list is refused above, when it is stamped. NEW.rowid is -1 where the INSERT names none.)
 CREATE TRIGGER task_insert_guard BEFORE INSERT ON tasks BEGIN
   SELECT RAISE(ABORT, 'a task keeps its board: set deleted_at and insert a new task instead')
   FROM tasks t JOIN lists l ON t.list_id = l.id

@@ -49,7 +49,7 @@ type TaskChanges struct {
 	ListID      *string `json:"list_id"`
 	Title       *string `json:"title"`
 	Description *string `json:"description"`
-	Position    *int32  `json:"position"` // not int64, so that there is always a greater one
+	Position    *int32  `json:"position"` // int32, so that a position + 1 cannot overflow
 }
 
 // Store keeps boards in an SQLite file. It is safe for concurrent use. A read stops, and returns
@@ -65,8 +65,8 @@ type Store struct {
 	busyTimeout time.Duration // see Open
 }
 
-// Timestamp returns when a task of the board last changed, or ErrNoBoard. If polls sent the time of
-// the server's clock, clients would miss a change that is stamped before it and committed after it.
+// Timestamp returns when a task of the board last changed, or ErrNoBoard. With the server's clock
+// in its place, clients would miss a change stamped before the poll and committed after it.
 func (s *Store) Timestamp(boardID string) (string, error) {
 	var timestamp string
 	err := s.timestampOf.QueryRow(boardID).Scan(&timestamp) // no context: this takes microseconds
