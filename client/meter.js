@@ -15,7 +15,7 @@
 // The data behind all that is shown. Instants and times are in milliseconds, the instants as from Date.now().
 export const users = /** @type {Mark[][]} */ ([]);
 export const changes = /** @type {Map<string, Change>} */ (new Map()); // by task and updated_at
-const tasks = /** @type {Map<string, Task>} */ (new Map()); // as they were before the next change
+const tasks = /** @type {Map<string, Task>} */ (new Map()); // by id, as the last change left them
 export const idleTimes = /** @type {{from: number, to: number}[]} */ ([]); // the page was hidden or paused
 export const counts = { nothing: 0, changes: 0, first: 0, failed: 0 };
 const hasUntil = /** @type {number[]} */ ([]); // of each user: all that was changed until then has reached the user
@@ -136,7 +136,7 @@ function showFigures() {
   const asked = nothing + changes;
   const percent = changes === 0 ? 100 : Math.min(99, Math.round(100 * nothing / asked));
   put("share", asked === 0 ? "" : asked < 20 ? `${nothing} of ${asked}` : `${percent} %`);
-  put("asked", asked === 0 ? "Each user loads the whole board first, and then polls for changes."
+  put("asked", asked === 0 ? "No user has polled for changes yet."
     : `${asked < 20 ? "" : `of ${amount(asked)} `}polls for changes brought nothing`);
   const last = lastChange();
   put("delay", last ? delays(last) : "–");
@@ -257,7 +257,7 @@ function drawPolls(/** @type {any} */ { pen, rowHeight, backgroundColor, x, y, u
     if (polls.length > 0) use(kind);
     if (kind === "changes") { // an outline, or the mark would not stand out from the bar that it ends
       pen.strokeStyle = backgroundColor;
-      pen.lineWidth = size;
+      pen.lineWidth = 2.5;
     }
     for (const { user, at } of polls) {
       pen.beginPath();

@@ -137,11 +137,11 @@ async function addTask(/** @type {any} */ event) {
   form.ariaBusy = title.readOnly = false;
 }
 
-// Somebody is another client, who has one task and adds, renames, moves and deletes it in turn.
+// Somebody is another client, who has one task and adds, renames, moves and deletes it in turn, in the last two lists:
+// they are short, so the card is on the first screen.
 let somebody = Promise.resolve(), steps = 0, theirTask = "";
 
 async function changeSomething() {
-  // The last two lists are short: there, the card is on the first screen.
   const [from, to] = [...board.children].map((section) => section.dataset.id).slice(-2);
   const path = `tasks/${theirTask}`;
   byId("news").textContent = "Somebody changes the board. Each user learns of it at the next poll.";
@@ -188,8 +188,8 @@ function showState() {
   meter.put("status", paused ? "Paused: no automatic polls." : !last ? "Loading the board …" : !last.error ? ""
     : last.status === 0 && last.error.name !== "TimeoutError" ? "The server can’t be reached."
     : `The last poll failed: ${last.error.message}.`);
-  meter.put("times", (lastGood ? `Your last poll ${meter.clock(lastGood)}, ` : "") + (paused ? "next when you resume."
-    : underWay ? `waiting for a response for ${inSeconds(now - underWay.startTime)}.`
+  meter.put("times", (lastGood ? `Your last ${last?.error ? "good " : ""}poll ${meter.clock(lastGood)}, ` : "") +
+    (paused ? "next when you resume." : underWay ? `waiting for a response for ${inSeconds(now - underWay.startTime)}.`
     : `next in ${inSeconds(nextAt - now)}.`));
   byId("seconds").max = Math.max(60, advised);
   if (!secondsTouched) byId("seconds").value = advised;

@@ -129,7 +129,7 @@ func TestOwnChanges(t *testing.T) {
 	b.click("#somebody")
 	b.waitForText("#now .problem", `status 502\.$`)
 	p.poll.Store(cut)
-	b.waitForText("#state", `^The server can’t be reached\. Your last poll .*, next in \d s\.$`)
+	b.waitForText("#state", `^The server can’t be reached\. Your last good poll .*, next in \d s\.$`)
 	send(t, "DELETE", other+"/tasks/task-4", "")
 	p.target.Store(other)
 	p.works()
