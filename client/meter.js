@@ -15,11 +15,11 @@
 // The data behind all that is shown. Instants and times are in milliseconds, the instants as from Date.now().
 export const users = /** @type {Mark[][]} */ ([]);
 export const changes = /** @type {Map<string, Change>} */ (new Map()); // by task and updated_at
+const tasks = /** @type {Map<string, Task>} */ (new Map()); // by id, as the last change left them
 export const idleTimes = /** @type {{from: number, to: number}[]} */ ([]); // the page was hidden or paused
 export const counts = { nothing: 0, changes: 0, first: 0, failed: 0 };
 const hasUntil = /** @type {number[]} */ ([]); // of each user: all that was changed until then has reached the user
 let intervalMs = 0;
-const startedAt = Date.now();
 
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 export const inSeconds = (/** @type {number} */ ms) => `${(ms / 1000).toFixed(1)} s`;
@@ -29,11 +29,12 @@ export const plural = (/** @type {number} */ n, /** @type {string} */ noun) =>
 export const clock = (/** @type {number} */ at) => new Date(at).toLocaleTimeString("en-GB");
 
 /** Says what happened to a task. Isolates its title: one that is written from right to left must not turn the rest. */
-export function what(/** @type {Task} */ { title, created_at, updated_at, deleted_at }) {
+function what(/** @type {Task} */ { id, list_id, title, deleted_at }) {
   const characters = [...title.replace(/[\u202A-\u202E\u2066-\u2069]/g, "")]; // without those that turn text
   const quoted = characters.length > 40 ? `${characters.slice(0, 40).join("")}…` : characters.join("");
-  const isNew = Date.parse(updated_at) - Date.parse(created_at) < 100;
-  return `\u2068“${quoted}”\u2069 was ${deleted_at ? "deleted" : isNew ? "added" : "changed"}`;
+  const before = tasks.get(id);
+  return `\u2068“${quoted}”\u2069 was ${deleted_at ? "deleted" : !before ? "added" : before.title !== title ? "renamed"
+    : before.list_id !== list_id ? "moved" : "changed"}`;
 }
 
 // --- What the page tells -------------------------------------------------------------------------------
@@ -59,6 +60,7 @@ export function made(/** @type {Task} */ task) {
   const key = `${task.id} ${task.updated_at}`;
   const change = changes.get(key) ?? { at: Date.parse(task.updated_at), what: what(task), waits: [] };
   if (age(task) >= 0) changes.set(key, change);
+  tasks.set(task.id, task);
   return change;
 }
 
@@ -72,6 +74,7 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
     : poll.rows.length === 0 ? "nothing" : "changes";
   counts[kind]++;
   if (user === 0) addRequest(poll, at);
+  if (user === 0 && kind === "first") for (const task of poll.rows) tasks.set(task.id, task);
   if (user >= users.length) return; // one whom the knob has taken away meanwhile
 
   const news = kind === "changes" ? poll.rows.filter((task) => age(task) >= 0).map(made) : [];
@@ -103,10 +106,8 @@ export function show() {
   drawPicture();
 }
 
-const longestSpan = () => Math.max(60_000, 4 * intervalMs);
-
-/** How much time the picture shows. It begins with little, so that there is something to see at once. */
-const span = () => Math.min(Math.max(20_000, Date.now() - startedAt), longestSpan());
+/** How much time the picture shows: a few polls of each user. */
+const span = () => Math.max(20_000, 4 * intervalMs);
 
 /** How many users wait for a change. */
 const waiting = (/** @type {Change} */ change) => [...users.keys()].filter((user) => isWaiting(user, change)).length;
@@ -119,7 +120,7 @@ const mean = (/** @type {number[]} */ waits) => waits.reduce((a, b) => a + b, 0)
 
 /** Drops what the picture no longer shows, but for the last change. */
 function forget() {
-  const start = Date.now() - longestSpan();
+  const start = Date.now() - span();
   for (const marks of users) {
     const old = marks.findIndex((mark) => mark.at >= start);
     marks.splice(0, old < 0 ? marks.length : old);
@@ -131,14 +132,12 @@ function forget() {
 }
 
 function showFigures() {
-  const { nothing, changes, first, failed } = counts;
+  const { nothing, changes } = counts;
   const asked = nothing + changes;
   const percent = changes === 0 ? 100 : Math.min(99, Math.round(100 * nothing / asked));
   put("share", asked === 0 ? "" : asked < 20 ? `${nothing} of ${asked}` : `${percent} %`);
-  put("asked", asked === 0 ? "Each user loads the whole board first, and then polls for changes."
+  put("asked", asked === 0 ? "No user has polled for changes yet."
     : `${asked < 20 ? "" : `of ${amount(asked)} `}polls for changes brought nothing`);
-  put("polls", `${amount(asked + first)}: ${amount(nothing)} nothing, ${amount(changes)} a change, ` +
-    `${amount(first)} the whole board${failed > 0 ? `; ${amount(failed)} failed` : ""}`);
   const last = lastChange();
   put("delay", last ? delays(last) : "–");
 }
@@ -161,6 +160,7 @@ function addRequest(/** @type {Poll} */ { url, source, status, rows, restarted, 
     : error ? `failed: ${error.message}`
     : restarted ? "thrown away: the server started again"
     : source === "board" ? `the whole board, ${plural(rows.length, "task")}`
+    : status === 304 ? "nothing: the ETag is still the same"
     : rows.length === 0 ? "nothing" : plural(rows.length, "task");
   const { pathname, search } = new URL(url);
   const row = byId("requests").insertRow(0);
@@ -177,7 +177,7 @@ const top = 36, bottom = 18, left = 54, right = 12; // the margins of the rows, 
 function drawPicture() {
   const picture = byId("picture");
   const width = picture.clientWidth;
-  const rowHeight = Math.min(22, 240 / users.length);
+  const rowHeight = Math.min(20, 240 / users.length);
   const height = top + rowHeight * users.length + bottom;
   picture.style.height = `${height}px`;
   picture.width = Math.round(width * devicePixelRatio);
@@ -189,7 +189,8 @@ function drawPicture() {
   pen.lineWidth = 1.5;
 
   const now = Date.now();
-  const sheet = { pen, width, height, rowHeight, now,
+  const { color, backgroundColor } = getComputedStyle(picture);
+  const sheet = { pen, width, height, rowHeight, now, color, backgroundColor,
     /** Where an instant is. One before the span is at its start. */
     x: (/** @type {number} */ at) => left + (width - left - right) * Math.max(0, 1 - (now - at) / span()),
     /** The middle of a user's row. */
@@ -206,25 +207,24 @@ function drawPicture() {
       pen.fillText(text, Math.max(2, Math.min(x - textWidth / 2, width - textWidth - 2)), y, textWidth);
     },
   };
-  drawTime(sheet, getComputedStyle(picture).color);
+  drawTime(sheet);
   drawWaits(sheet);
   drawPolls(sheet);
   drawChanges(sheet);
   const sentence = describe();
   if (picture.ariaLabel !== sentence) picture.ariaLabel = sentence;
-  put("span", `The last ${Math.round(span() / 1000)} s, with a row for each user:`);
+  put("span", `The last ${Math.round(span() / 1000)} s, a row for each user:`);
 }
 
 /** Draws the axis, the rows' names, and the time in which the page was hidden or paused. */
-function drawTime(/** @type {any} */ { pen, width, height, rowHeight, now, x, y, use, write },
-  /** @type {string} */ colour) {
+function drawTime(/** @type {any} */ { pen, width, height, rowHeight, now, color, x, y, use, write }) {
   if (idleTimes.length > 0) use("idle");
   pen.globalAlpha = 0.15;
   for (const { from, to } of idleTimes) {
     pen.fillRect(x(from), top, x(Math.min(to, now)) - x(from), height - top - bottom);
   }
   pen.globalAlpha = 1;
-  pen.fillStyle = colour;
+  pen.fillStyle = color;
   for (const user of users.keys()) {
     if (rowHeight > 12 || user === 0 || user === users.length - 1) pen.fillText(`user ${user + 1}`, 2, y(user));
   }
@@ -249,19 +249,23 @@ function drawWaits(/** @type {any} */ { pen, rowHeight, now, x, y, use }) {
 }
 
 /** Draws a mark for each poll. */
-function drawPolls(/** @type {any} */ { pen, rowHeight, x, y, use }) {
+function drawPolls(/** @type {any} */ { pen, rowHeight, backgroundColor, x, y, use }) {
   const size = Math.max(2, Math.min(5, rowHeight / 2 - 1));
   for (const kind of ["nothing", "first", "failed", "changes"]) {
     const polls = users.flatMap((marks, user) =>
       marks.filter((mark) => mark.kind === kind).map(({ at }) => ({ user, at })));
     if (polls.length > 0) use(kind);
+    if (kind === "changes") { // an outline, or the mark would not stand out from the bar that it ends
+      pen.strokeStyle = backgroundColor;
+      pen.lineWidth = 2.5;
+    }
     for (const { user, at } of polls) {
       pen.beginPath();
       if (kind === "failed") pen.fillText("×", x(at) - 4, y(user));
       else if (kind === "first") pen.fillRect(x(at) - size, y(user) - size, 2 * size, 2 * size);
       else pen.arc(x(at), y(user), size, 0, 7);
-      if (kind === "nothing") pen.stroke();
-      else pen.fill();
+      pen.stroke();
+      if (kind !== "nothing") pen.fill();
     }
   }
 }

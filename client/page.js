@@ -28,7 +28,7 @@ async function show(/** @type {Task[]} */ rows, /** @type {import("./poll.js").S
       arrange(section.querySelector("ol"), inList.map((task) => cards.get(task.id)));
     }
   });
-  if (source === "poll") for (const task of rows) cards.get(task.id)?.animate([lit, lit], 3000);
+  if (source === "poll") for (const task of rows) cards.get(task.id)?.animate([lit, lit], 10_000);
 }
 
 // What a poll brings is lit for a moment. That ends in one step: 500 cards that fade busy the browser for seconds.
@@ -36,9 +36,9 @@ const lit = { background: "var(--lit)", outline: "2px solid var(--accent)", easi
 
 /** Says what a poll brought, and how long that took. */
 function announce(/** @type {Task[]} */ rows) {
-  const last = /** @type {Task} */ (rows.at(-1)), ms = meter.age(last);
+  const last = /** @type {Task} */ (rows.at(-1)), ms = meter.age(last), { what } = meter.made(last);
   byId("news").textContent = (rows.length > 1 ? `${meter.plural(rows.length, "change")} came at once. The last: ` : "") +
-    meter.what(last) + (ms >= 0 ? `. You learned of it ${meter.inSeconds(ms)} later.` : ".");
+    what + (ms >= 0 ? `. You learned of it ${meter.inSeconds(ms)} later.` : ".");
 }
 
 const listElement = (/** @type {string} */ id) => [...board.children].find((section) => section.dataset.id === id);
@@ -137,18 +137,19 @@ async function addTask(/** @type {any} */ event) {
   form.ariaBusy = title.readOnly = false;
 }
 
-// Somebody is another client, who has one task and adds, renames, moves and deletes it in turn.
+// Somebody is another client, who has one task and adds, renames, moves and deletes it in turn, in the last two lists:
+// they are short, so the card is on the first screen.
 let somebody = Promise.resolve(), steps = 0, theirTask = "";
 
 async function changeSomething() {
-  const [first, second] = [...board.children].map((section) => section.dataset.id);
+  const [from, to] = [...board.children].map((section) => section.dataset.id).slice(-2);
   const path = `tasks/${theirTask}`;
   byId("news").textContent = "Somebody changes the board. Each user learns of it at the next poll.";
   try {
     const task = await [
-      () => send("POST", "tasks", { list_id: first, title: "Somebody’s task" }),
+      () => send("POST", "tasks", { list_id: from, title: "Somebody’s task" }),
       () => send("PATCH", path, { title: "Somebody’s task, renamed" }),
-      () => send("PATCH", path, { list_id: second ?? first }),
+      () => send("PATCH", path, { list_id: to ?? from }),
       () => send("DELETE", path),
     ][steps++ % 4]();
     theirTask = task.id;
@@ -184,11 +185,11 @@ const seconds = () => Number(byId("seconds").value);
 function showState() {
   const { advised, nextAt, underWay } = users[0].state(), now = performance.now();
   const inSeconds = (/** @type {number} */ ms) => `${Math.max(0, Math.round(ms / 1000))} s`;
-  meter.put("status", paused ? "Paused: no change arrives." : !last ? "Loading the board …" : !last.error ? ""
+  meter.put("status", paused ? "Paused: no automatic polls." : !last ? "Loading the board …" : !last.error ? ""
     : last.status === 0 && last.error.name !== "TimeoutError" ? "The server can’t be reached."
     : `The last poll failed: ${last.error.message}.`);
-  meter.put("times", (lastGood ? `Last good poll ${meter.clock(lastGood)}, ` : "") + (paused ? "no next one."
-    : underWay ? `waiting for a response for ${inSeconds(now - underWay.startTime)}.`
+  meter.put("times", (lastGood ? `Your last ${last?.error ? "good " : ""}poll ${meter.clock(lastGood)}, ` : "") +
+    (paused ? "next when you resume." : underWay ? `waiting for a response for ${inSeconds(now - underWay.startTime)}.`
     : `next in ${inSeconds(nextAt - now)}.`));
   byId("seconds").max = Math.max(60, advised);
   if (!secondsTouched) byId("seconds").value = advised;
@@ -197,7 +198,7 @@ function showState() {
   meter.put("rate", `${meter.plural(paused ? 0 : 60 * byId("users").value / seconds(), "request")} a minute`);
   meter.put("wait", paused ? "until you resume"
     : `${meter.amount(seconds() / 2)} s on average, ${meter.amount(1.1 * seconds())} s at most`);
-  meter.put("pause", paused ? "Resume" : "Pause");
+  meter.put("pause", paused ? "Resume all" : "Pause all");
   meter.setUp(users.length, seconds());
   meter.show();
 }

@@ -68,16 +68,16 @@ func TestBoard(t *testing.T) {
 			lists: demoTasks + ", " + markup, news: `“<img.*onerror.*…”.? was added\. You learned of it \d\.\d s later\.$`,
 			check: `clicked === "task-2"`},
 		{name: "rename", method: "PATCH", path: "/tasks/task-5", body: `{"title":"Renamed"}`,
-			lists: strings.Replace(demoTasks, " | Start the server", done, 1), news: "“Renamed”.? was changed",
+			lists: strings.Replace(demoTasks, " | Start the server", done, 1), news: "“Renamed”.? was renamed",
 			// A card that is pressed must stay in the document, or the browser makes no click of it.
 			check: `clicked === "task-2" && !changes.some(({ removedNodes: [node] }) => node?.nodeType === 1) &&
 				document.querySelector("[data-id=task-5]").getAnimations().length === 1 // it is lit`},
 		{name: "move", method: "PATCH", path: "/tasks/task-1", body: `{"list_id":"list-2","position":0}`,
 			lists: todo + " | See a change arrive, Watch polls that bring nothing" + done, check: "clicked === undefined"},
 		{name: "delete", method: "DELETE", path: "/tasks/task-1", lists: todo + doing + done, news: "was deleted"},
-		{name: "somebody adds", lists: todo + ", " + theirs + doing + done, news: theirs + "”.? was added"},
-		{name: "somebody renames", lists: todo + ", " + theirs + ", renamed" + doing + done, news: "was changed"},
-		{name: "somebody moves", lists: todo + doing + ", " + theirs + ", renamed" + done},
+		{name: "somebody adds", lists: todo + doing + ", " + theirs + done, news: theirs + "”.? was added"},
+		{name: "somebody renames", lists: todo + doing + ", " + theirs + ", renamed" + done, news: "was renamed"},
+		{name: "somebody moves", lists: todo + doing + done + ", " + theirs + ", renamed", news: "was moved"},
 		{name: "somebody deletes", lists: todo + doing + done, news: "was deleted"},
 	} {
 		if test.method == "" {
@@ -129,7 +129,7 @@ func TestOwnChanges(t *testing.T) {
 	b.click("#somebody")
 	b.waitForText("#now .problem", `status 502\.$`)
 	p.poll.Store(cut)
-	b.waitForText("#state", `^The server can’t be reached\. Last good poll .*, next in \d s\.$`)
+	b.waitForText("#state", `^The server can’t be reached\. Your last good poll .*, next in \d s\.$`)
 	send(t, "DELETE", other+"/tasks/task-4", "")
 	p.target.Store(other)
 	p.works()
@@ -204,16 +204,16 @@ func TestKnobs(t *testing.T) {
 	t.Cleanup(srv.Close)
 	b := openBrowser(t, strings.Replace(srv.URL, "://", "://name:password@", 1)+"/below/")
 	b.waitForText("#wait", "^60 s on average, 132 s at most$")
-	b.waitForText("#times", `^Last good poll \d\d:\d\d:\d\d, next in 1[0-3]\d s\.$`)
+	b.waitForText("#times", `^Your last poll \d\d:\d\d:\d\d, next in 1[0-3]\d s\.$`)
 	b.press(".list input", "Added"+enterKey)
 	b.waitForLists(strings.Replace(demoTasks, " |", ", Added |", 1))
 	b.set("#users", 50)
 	b.set("#seconds", 5)
-	b.waitForText("#trade", `^This costs 600 requests a minute\. A change waits 2\.5 s on average, 5\.5 s at most`)
+	b.waitForText("#trade", `^This costs 600 requests a minute\. A user waits for a change 2\.5 s on average, 5\.5 s at most`)
 	b.set("#users", 1)
 	b.set("#seconds", 60)
-	b.waitForText("#trade", `^This costs 1 request a minute\. A change waits 30 s on average, 66 s at most`)
+	b.waitForText("#trade", `^This costs 1 request a minute\. A user waits for a change 30 s on average, 66 s at most`)
 	b.click("#pause")
-	b.waitForText("#trade", "^This costs 0 requests a minute. A change waits until you resume")
-	b.waitForText("#state", "^Paused: no change arrives")
+	b.waitForText("#trade", "^This costs 0 requests a minute. A user waits for a change until you resume")
+	b.waitForText("#state", "^Paused: no automatic polls")
 }
