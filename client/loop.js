@@ -1,17 +1,17 @@
 // The usual example's loop, repaired: ask, use the response, wait, ask again. Read it. In a page, use poll.js.
 const board = new URL("../boards/board-1", location.href); // without a password, which fetch("../boards") would refuse
+const get = (/** @type {any} */ url) => fetch(url, { signal: AbortSignal.timeout(20_000) }); // a server may hang
 let since = "", serverStart = "", lists = new Array(), tasks = new Map(); // the tasks by id, also deleted ones
-
 async function poll() {
-  const response = await fetch(`${board}/updates` + (since ? `?since=${encodeURIComponent(since)}` : ""));
+  const response = await get(`${board}/updates` + (since ? `?since=${encodeURIComponent(since)}` : ""));
   if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
   const { data, timestamp } = await response.json(); // ETag and 304 are left to the browser: it keeps the response
   const start = response.headers.get("X-Server-Start") ?? "";
   if (since && (start !== serverStart || timestamp < since)) { // a restart, or a restored backup
-    since = ""; // the server may have other tasks, so the next poll asks for all of them
-    return;
+    since = "";
+    return; // the server may have other tasks, so the next poll asks for all of them
   }
-  if (!since) lists = (await (await fetch(board)).json()).data.lists;
+  if (!since) lists = (await (await get(board)).json()).data.lists;
   if (!since) tasks.clear();
   for (const task of data) tasks.set(task.id, task);
   if (data.length > 0 || !since) draw();

@@ -45,7 +45,7 @@ const listElement = (/** @type {string} */ id) => [...board.children].find((sect
 
 /** Draws the board's lists, without tasks. */
 async function loadLists() {
-  const { name, lists } = (await (await fetch(here("boards/board-1"))).json()).data;
+  const { name, lists } = await send("GET", "boards/board-1");
   byId("name").textContent = `: ${name}`;
   arrange(board, lists.map((/** @type {any} */ { id, name }) => {
     const section = listElement(id) ?? byId("list").content.cloneNode(true).firstElementChild;
@@ -102,9 +102,9 @@ function showTask(/** @type {Task} */ { id, list_id, title, description }) {
 /** A URL below the page's, without a name and password, which fetch refuses. */
 const here = (/** @type {string} */ to) => Object.assign(new URL(to, document.baseURI), { username: "", password: "" });
 
-/** Sends a write and returns the task that it made. Its errors say in a sentence what is known. */
+/** Sends a request and returns its data. Its errors say in a sentence what is known. */
 async function send(/** @type {string} */ method, /** @type {string} */ path, body = /** @type {any} */ (undefined)) {
-  const unknown = "It is not known whether this was saved: the server";
+  const unknown = `${method === "GET" ? "" : "It is not known whether this was saved: "}the server`;
   const response = await fetch(here(path), { method, signal: AbortSignal.timeout(20_000),
     headers: body && { "Content-Type": "application/json" }, body: body && JSON.stringify(body),
   }).catch(() => { throw new Error(`${unknown} did not respond.`); });
