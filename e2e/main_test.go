@@ -61,13 +61,6 @@ func firstMatch(r io.Reader, pattern string) string {
 	return ""
 }
 
-// openSources has go test run a test again when what the program is built from has changed: go test remembers what
-// the tests themselves open.
-func openSources(*testing.T) {
-	os.ReadDir("..")
-	os.ReadDir("../client")
-}
-
 // startServer starts the program with a fresh database and returns its URL.
 func startServer(t *testing.T, args ...string) string {
 	url, _ := start(t, filepath.Join(t.TempDir(), "taskboard.db"), args...)
@@ -76,7 +69,8 @@ func startServer(t *testing.T, args ...string) string {
 
 // start starts the program with the database at path and returns its URL. The test's end kills it.
 func start(t *testing.T, path string, args ...string) (url string, cmd *exec.Cmd) {
-	openSources(t)
+	os.ReadDir("..") // go test runs a test again when what the test itself has read has changed
+	os.ReadDir("../client")
 	cmd = exec.Command(program, append([]string{"-addr", "localhost:0", "-db", path}, args...)...)
 	stderr, _ := cmd.StderrPipe()
 	if err := cmd.Start(); err != nil {
@@ -106,9 +100,9 @@ type fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 var pass fault = func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 var cut fault = func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) } // no response
 
-// proxy passes requests on to target, a server's URL, and polls through a fault.
+// proxy passes requests on to target, a server's URL, and polls through a fault. It does so below /below, too.
 type proxy struct {
-	url          string
+	*httptest.Server
 	target, poll atomic.Value
 }
 
@@ -119,18 +113,18 @@ func newProxy(t *testing.T, target string) *proxy {
 	next := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		server, _ := url.Parse(p.target.Load().(string))
 		r.SetURL(server)
+		r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, "/below")
 		r.Out.Header.Del("Origin") // it names the proxy
 	}}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		act := pass
 		if strings.HasSuffix(r.URL.Path, "/updates") {
 			act = p.poll.Load().(fault)
 		}
 		act(w, r, next)
 	}))
-	t.Cleanup(srv.Close)
-	t.Cleanup(srv.CloseClientConnections)
-	p.url = srv.URL
+	t.Cleanup(p.Close)
+	t.Cleanup(p.CloseClientConnections)
 	return p
 }
 
