@@ -86,14 +86,6 @@ func start(t *testing.T, path string, args ...string) (url string, cmd *exec.Cmd
 	return url, cmd
 }
 
-// stop ends the program as Ctrl-C does, and waits until it has ended. Windows cannot send Ctrl-C to one process.
-func stop(cmd *exec.Cmd) {
-	if cmd.Process.Signal(os.Interrupt) != nil {
-		cmd.Process.Kill()
-	}
-	cmd.Wait()
-}
-
 // fault does something with a request in place of passing it to next.
 type fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
@@ -249,8 +241,8 @@ func (b *browser) cdp(command string, params object) {
 	b.do("POST", "/goog/cdp/execute", object{"cmd": command, "params": params}, nil)
 }
 
-// hide hides the page, or shows it again.
-func (b *browser) hide(hidden bool) {
-	b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
-		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`, hidden))
-}
+// defineHide is JavaScript. It defines a function that hides the page, or shows it again.
+const defineHide = `window.hide = (hidden) => {
+	Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+	document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+};`
