@@ -152,8 +152,8 @@ func TestLayout(t *testing.T) {
 			fmt.Sprint("no sideways scrolling at ", size))
 	}
 	b.check(`document.querySelector(".list form input").ariaLabel === "New task in To do" &&
-		document.querySelector("[data-id=task-4] .right").ariaLabel === "Move “Watch polls that bring nothing” to Done"`,
-		"what screen readers say")
+		document.querySelector("[data-id=task-4] .right").ariaLabel === "Move “Watch polls that bring nothing” to Done" &&
+		document.querySelector("#news").textContent === "No change has arrived yet."`, "what screen readers say")
 }
 
 // TestMeter compares what the page counts and draws with what the server counts and another client did.
