@@ -49,7 +49,6 @@ func sh(t *testing.T, dir, command string) {
 
 // copyProject returns a folder with a copy of the project, as a clone of it has.
 func copyProject(t *testing.T) string {
-	t.Helper()
 	dir := t.TempDir()
 	sh(t, "..", "git ls-files -z -co --exclude-standard | tar -c --null -T - | tar -x -C "+dir)
 	sh(t, dir, "git init -q && git add . && git -c user.name=x -c user.email=x commit -qm x")
@@ -60,7 +59,6 @@ const build = "go test -c -vet=off -buildvcs=false -o built.test "
 
 // check runs the test that go test -run finds by this pattern, which must pass or fail so many times of as many.
 func check(t *testing.T, dir, pattern, verdict string, times int, command ...string) {
-	t.Helper()
 	command = append(command, "-test.v", "-test.run", pattern, "-test.count", fmt.Sprint(times))
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = dir

@@ -43,8 +43,8 @@ func (b *browser) loopShows(lists ...string) {
 // TestLoopChanges opens the page below a path, with a password in its URL, and has another client change tasks.
 func TestLoopChanges(t *testing.T) {
 	t.Parallel()
-	server := startServer(t)
-	b, lists := openLoop(t, strings.Replace(newProxy(t, server).URL, "//", "//user:password@", 1)+"/below")
+	server := startBelow(t)
+	b, lists := openLoop(t, server)
 	const markup = `<img src=x onerror="document.title='bad'"> & "quotes"`
 	send(t, "POST", server+"/tasks", fmt.Sprintf(`{"list_id":"list-3","title":%q}`, markup))
 	send(t, "PATCH", server+"/tasks/task-5", `{"list_id":"list-2","position":0,"title":"Renamed"}`)
@@ -122,8 +122,7 @@ func TestLoopFailure(t *testing.T) {
 	}
 	fails("no response", "", cut)
 	fails("status 503", "", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, `{"data":[],"timestamp":"3000-01-01T00:00:00.000Z"}`)
+		http.Error(w, `{"data":[],"timestamp":"3000-01-01T00:00:00.000Z"}`, http.StatusServiceUnavailable)
 	})
 	fails("an error while the response is used",
 		`document.createElement = () => { delete document.createElement; throw new Error("thrown"); }`, pass)

@@ -35,7 +35,6 @@ func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "4") // the tests mostly wait; -parallel, parsed later, comes before this
 	dir, _ := os.MkdirTemp("", "shortpoll")
 	defer os.RemoveAll(dir)
-	os.Chmod(dir, 0o755)                          // TestReadOnly runs the program as another user
 	program = filepath.Join(dir, "shortpoll.exe") // Windows starts no file without this ending
 	// Without -buildvcs=false, the build fails in a folder whose owner git does not trust.
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "..").CombinedOutput(); err != nil {
@@ -67,6 +66,14 @@ func startServer(t *testing.T, args ...string) string {
 	return url
 }
 
+// startBelow starts the program behind a server that knows it below a path alone. The URL has a password, too.
+func startBelow(t *testing.T, args ...string) string {
+	target, _ := url.Parse(startServer(t, args...))
+	srv := httptest.NewServer(http.StripPrefix("/below", httputil.NewSingleHostReverseProxy(target)))
+	t.Cleanup(srv.Close)
+	return strings.Replace(srv.URL, "//", "//user:password@", 1) + "/below"
+}
+
 // start starts the program with the database at path and returns its URL. The test's end kills it.
 func start(t *testing.T, path string, args ...string) (url string, cmd *exec.Cmd) {
 	os.ReadDir("..") // go test runs a test again when what the test itself has read has changed
@@ -92,7 +99,7 @@ type fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 var pass fault = func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 var cut fault = func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) } // no response
 
-// proxy passes requests on to target, a server's URL, and polls through a fault. It does so below /below, too.
+// proxy passes requests on to target, a server's URL, and polls through a fault.
 type proxy struct {
 	*httptest.Server
 	target, poll atomic.Value
@@ -105,7 +112,6 @@ func newProxy(t *testing.T, target string) *proxy {
 	next := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		server, _ := url.Parse(p.target.Load().(string))
 		r.SetURL(server)
-		r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, "/below")
 		r.Out.Header.Del("Origin") // it names the proxy
 	}}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

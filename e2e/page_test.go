@@ -146,14 +146,14 @@ func TestLayout(t *testing.T) {
 	for _, size := range [][2]int{{1280, 800}, {390, 844}, {320, 800}, {600, 800}, {820, 800}} {
 		b.cdp("Emulation.setDeviceMetricsOverride",
 			object{"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": false})
-		b.check(`document.querySelector(".legend").getBoundingClientRect().top < innerHeight`,
-			fmt.Sprint("the picture, on the first screen of ", size))
-		b.check("document.documentElement.scrollWidth === document.documentElement.clientWidth",
-			fmt.Sprint("no sideways scrolling at ", size))
+		b.check(`document.querySelector(".legend").getBoundingClientRect().top < innerHeight &&
+			document.documentElement.scrollWidth === document.documentElement.clientWidth`,
+			fmt.Sprint("the picture on the first screen, and no sideways scrolling, at ", size))
 	}
 	b.check(`document.querySelector(".list form input").ariaLabel === "New task in To do" &&
 		document.querySelector("[data-id=task-4] .right").ariaLabel === "Move “Watch polls that bring nothing” to Done" &&
 		document.querySelector("#news").textContent === "No change has arrived yet."`, "what screen readers say")
+	b.check(`document.querySelectorAll(".list:first-child .left[hidden]").length === 3`, "arrows to no list")
 }
 
 // TestMeter compares what the page counts and draws with what the server counts and another client did.
@@ -196,11 +196,10 @@ func TestMeter(t *testing.T) {
 // TestKnobs moves the knobs of a page that is below a path, as behind a proxy, with a name and password in its URL.
 func TestKnobs(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, startServer(t, "-interval", "1h"))
-	b := openBrowser(t, strings.Replace(p.URL, "://", "://name:password@", 1)+"/below/")
+	b := openBrowser(t, startBelow(t, "-interval", "1h")+"/")
 	b.waitForText("#wait", "^1,800 s on average, 3,960 s at most$")
 	b.waitForText("#times", `^Last good poll \d\d:\d\d:\d\d, next in 3[2-9]\d\d s\.$`)
-	b.press(".list input", "Added"+enterKey)
+	b.press(".list input", " Added "+enterKey)
 	b.waitForLists(strings.Replace(demoTasks, " |", ", Added |", 1))
 	b.set("#users", 50)
 	b.set("#seconds", 5)

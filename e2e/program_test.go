@@ -23,10 +23,9 @@ import (
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	output, _ := exec.Command(program, "-help").CombinedOutput()
-	for _, want := range []string{`(default "localhost:3000")`, `(default "taskboard.db")`} {
-		if !strings.Contains(string(output), want) {
-			t.Errorf("shortpoll -help printed\n%s\nwant %s", output, want)
-		}
+	addr, db := `(default "localhost:3000")`, `(default "taskboard.db")`
+	if help := string(output); !strings.Contains(help, addr) || !strings.Contains(help, db) {
+		t.Errorf("shortpoll -help printed\n%s\nwant %s and %s", help, addr, db)
 	}
 }
 
