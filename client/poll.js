@@ -1,9 +1,9 @@
-// The loop for use. Its server sends {"data":[rows],"timestamp":"…"}: to a request without since, all rows;
-// to one with since, an earlier timestamp, the rows that changed after it. A row has an id, a deleted one
-// also deleted_at. A timestamp is text that grows. After one before since (a restored backup) or another
-// X-Server-Start (a restart), all rows are loaded again. Without that header, rows that are gone then stay
-// in view. ETag changes with each change: 304 says "nothing new". Without ETag, an empty list says so.
-// X-Poll-Interval is in seconds. Without it, that is 5.
+// The loop for use. Its server responds with {"data":[rows],"timestamp":"…"}. A request without since gets
+// all rows. One with since, an earlier timestamp, gets those that changed after it. A row has an id, and a
+// deleted one also deleted_at. A timestamp is text that grows. After one before since (a restored backup)
+// or another X-Server-Start (a restart), all rows are loaded again. Without that header, rows that are gone
+// then stay in view. ETag changes with each change: 304 says "nothing new". Without ETag, an empty list
+// says so. X-Poll-Interval is in seconds. Without it, that is 5.
 /** @typedef {"board" | "poll"} Source a poll for all rows, or one for changes
  * @typedef {{url: string, startTime: number, source: Source, status: number, rows: any[], error?: Error,
  *   restarted: boolean}} Poll if restarted, the rows were not used, and all are loaded again */
