@@ -206,7 +206,7 @@ func TestKnobs(t *testing.T) {
 	b.waitForText("#trade", `^This costs 600 requests a minute\. A change waits 2\.5 s on average, 5\.5 s at most`)
 	b.set("#users", 1)
 	b.set("#seconds", 60)
-	b.waitForText("#trade", `^This costs 1 request a minute\. A change waits 30 s on average, 66 s at most`)
+	b.waitForText("body", `next in [56]\d s\.[^]*This costs 1 request a minute\. A change waits 30 s on average, 66 s at most`)
 	b.click("#pause")
 	b.waitForText("#trade", "^This costs 0 requests a minute. A change waits until you resume")
 	b.waitForText("#state", "^Paused: no change arrives")
