@@ -72,7 +72,6 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
     : poll.rows.length === 0 ? "nothing" : "changes";
   counts[kind]++;
   if (user === 0) addRequest(poll, at);
-  if (user >= users.length) return; // one whom the knob has taken away meanwhile
 
   const news = kind === "changes" ? poll.rows.filter((task) => age(task) >= 0).map(made) : [];
   const newest = news.reduce((latest, change) => Math.max(latest, change.at), 0);
