@@ -75,7 +75,6 @@ export function polled(/** @type {number} */ user, /** @type {Poll} */ poll) {
   counts[kind]++;
   if (user === 0) addRequest(poll, at);
   if (user === 0 && kind === "first") for (const task of poll.rows) tasks.set(task.id, task);
-  if (user >= users.length) return; // one whom the knob has taken away meanwhile
 
   const news = kind === "changes" ? poll.rows.filter((task) => age(task) >= 0).map(made) : [];
   const newest = news.reduce((latest, change) => Math.max(latest, change.at), 0);

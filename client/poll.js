@@ -1,52 +1,52 @@
-// The loop for use. A response is {"data":[rows],"timestamp":"…"}. A request without since gets all rows. One with
-// since, an earlier timestamp, gets those that changed after it. A row has an id, a deleted one also deleted_at. A
-// timestamp is text that grows. After one before since (a restored backup) or another X-Server-Start (a restart), all
-// rows are loaded again. Without that header, rows that are gone then stay in view. ETag changes with each change: 304
-// says "nothing new". Without ETag, an empty list says so. X-Poll-Interval is in seconds. Without it, that is 5.
-/** @typedef {"board" | "poll"} Source a poll for all rows, or one for changes */
-/** @typedef {{url: string, startTime: number, source: Source, status: number, rows: any[], restarted: boolean,
- *   error?: Error}} Poll rows: what came; restarted: it was not used, and all rows are loaded again */
-/**
- * @template [Row=any]
+// The loop for use. Its server responds with {"data":[rows],"timestamp":"…"}. A request without since gets
+// all rows. One with since, an earlier timestamp, gets those that changed after it. A row has an id, and a
+// deleted one also deleted_at. A timestamp is text that grows. After one before since (a restored backup)
+// or another X-Server-Start (a restart), all rows are loaded again. Without that header, rows that are gone
+// then stay in view. ETag changes with each change: 304 says "nothing new". Without ETag, an empty list
+// says so. X-Poll-Interval is in seconds. Without it, that is 5.
+/** @typedef {"board" | "poll"} Source a poll for all rows, or one for changes
+ * @typedef {{url: string, startTime: number, source: Source, status: number, rows: any[], error?: Error,
+ *   restarted: boolean}} Poll if restarted, the rows were not used, and all are loaded again */
+/** @template [Row=any]
  * @param {string} url what to poll while the page is visible
  * @param {(rows: Row[], source: Source) => void | Promise<void>} onChange updates the view; a row may come twice
- * @param {(poll: Poll) => void} [onPoll] hears of each poll that has ended, also of one that failed
- */
+ * @param {(poll: Poll) => void} [onPoll] hears of each poll that has ended, also of one that failed */
 export function startPolling(url, onChange, onPoll = ({ error }) => error && console.error(error)) {
   const board = Object.assign(new URL(url, document.baseURI), { username: "", password: "" }); // fetch refuses these
   let cursor = { since: "", etag: "", start: "" }; // of the last response used; after a restart, the start that ended
   let advised = 5, chosen = 0, failures = 0, paused = false; // advised and chosen are in seconds
   let timer = 0, notBefore = 0, nextAt = 0; // as performance.now(), which does not jump when the clock is set
-  let underWay = /** @type {Poll | null} */ (null), abort = new AbortController(), using = false;
+  let underWay = /** @type {Poll | null} */ (null), abort = new AbortController(), ended = Promise.resolve();
 
   async function poll() {
+    const { signal } = abort = new AbortController();
+    await ended; // polls run one after the other, and onChange may be at work
+    if (signal.aborted) return;
     const { since } = cursor, target = new URL(board);
     if (since) target.searchParams.set("since", since);
-    const result = underWay = /** @type {Poll} */ ({ url: target.href, startTime: performance.now(),
+    const mine = underWay = /** @type {Poll} */ ({ url: target.href, startTime: performance.now(),
       source: since ? "poll" : "board", status: 0, rows: [], restarted: false });
-    nextAt = Infinity;
-    result.error = await ask(result).catch((error) => error);
-    if (underWay !== result) return; // another poll, a pause or a hidden page has ended this one
-    using = false;
-    failures = result.error ? failures + 1 : 0;
+    await (ended = ask(mine, signal).catch((error) => void (mine.error = error)));
+    if (signal.aborted && underWay !== mine) return; // another poll, a pause or a hidden page has ended it
+    failures = mine.error ? failures + 1 : 0;
     const seconds = chosen || advised, backOff = Math.max(seconds, Math.min(60, seconds * 2 ** failures));
-    const waitMs = 1000 * (!result.restarted ? backOff : since ? 0 : 1) * (0.9 + 0.2 * Math.random());
-    plan(Math.min(waitMs, nextAt - performance.now()), nextAt === -Infinity); // a poll wanted meanwhile comes first
-    onPoll(result);
+    const waitMs = 1000 * (!mine.restarted ? backOff : since ? 0 : 1) * (0.9 + 0.2 * Math.random());
+    if (underWay === mine) plan(waitMs); // else what comes next was decided while onChange was at work
+    onPoll(mine);
   }
 
-  async function ask(/** @type {Poll} */ result, { since, etag, start } = cursor) {
-    const { signal } = abort = new AbortController(), headers = etag ? { "If-None-Match": etag } : undefined;
+  async function ask(/** @type {Poll} */ mine, /** @type {AbortSignal} */ signal, { since, etag, start } = cursor) {
     const limit = () => {
       clearTimeout(timer);
       timer = setTimeout(() => abort.abort(new DOMException("no byte came for 20 seconds", "TimeoutError")), 20_000);
     };
-    const bytes = new WritableStream({ start: limit, write: () => void (underWay === result && limit()) });
-    const response = await fetch(result.url, { cache: "no-store", headers, signal });
-    result.status = response.status;
+    const bytes = new WritableStream({ start: limit, write: () => void (underWay === mine && limit()) });
+    const response = await fetch(mine.url, { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {}, signal });
+    mine.status = response.status;
     response.clone().body?.pipeTo(bytes).catch(() => {});
     const text = await response.text();
     signal.throwIfAborted();
+
     const header = (/** @type {string} */ name) => response.headers.get(name) ?? "";
     advised = Math.max(1, Number(header("X-Poll-Interval")) || advised);
     const after = header("Retry-After"), date = Date.parse(header("Date")) || Date.now(); // both by the server's clock
@@ -56,23 +56,23 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
     const { data, timestamp } = unchanged ? { data: [], timestamp: since } : JSON.parse(text);
     if (typeof timestamp !== "string") throw new Error("the timestamp is no string");
     if (!Array.isArray(data) || data.some((row) => row?.id == null)) throw new Error("data is no list of rows with id");
-    result.rows = data;
+    mine.rows = data;
+
     // All rows with the start that has just ended come out of a cache. They are asked for once more.
     const other = header("X-Server-Start") || start; // Squid and Traffic Server drop it from a 304
-    result.restarted = since ? other !== start || timestamp < since : start !== "" && other === start;
-    if (result.restarted) return void (cursor = { since: "", etag: "", start: since && other !== start ? start : "" });
-    using = true;
-    if (data.length > 0 || !since) await onChange(data, result.source); // if this fails, the cursor stays
+    mine.restarted = since ? other !== start || timestamp < since : start !== "" && other === start;
+    if (mine.restarted) return void (cursor = { since: "", etag: "", start: since && other !== start ? start : "" });
+    abort = new AbortController(); // what is wanted from now on does not end this poll, but waits for it
+    if (data.length > 0 || !since) await onChange(data, mine.source); // if this fails, the cursor stays
     cursor = { since: timestamp, etag: since && timestamp === since ? header("ETag") || etag : "", start: other };
   }
 
   function plan(/** @type {number} */ waitMs, asked = false) {
-    const now = performance.now();
-    nextAt = asked ? -Infinity : Math.min(Math.max(now + waitMs, notBefore), now + 2 ** 31 - 1);
-    if (using) return; // the next poll is planned when onChange has ended
     clearTimeout(timer);
     abort.abort();
     underWay = null;
+    const now = performance.now();
+    nextAt = asked ? now : Math.min(Math.max(now + waitMs, notBefore), now + 2 ** 31 - 1);
     if (asked || (!paused && !document.hidden)) timer = setTimeout(poll, nextAt - now);
   }
   const go = () => plan(0);

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -19,9 +17,8 @@ func TestOwnPage(t *testing.T) {
 	t.Parallel()
 	server := startServer(t, "-interval", "1s")
 	p := newProxy(t, server)
-	target, _ := url.Parse(p.url)
 	site := http.NewServeMux()
-	site.Handle("/", httputil.NewSingleHostReverseProxy(target))
+	site.Handle("/", p.Config.Handler)
 	readme, _ := os.ReadFile("../client/README.md")
 	for _, file := range regexp.MustCompile("(?s)`(\\w+\\.\\w+)`:\n\n```\\w+\n(.*?)```").FindAllSubmatch(readme, -1) {
 		path := "client/" + string(file[1])

@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"testing"
 )
@@ -45,11 +43,8 @@ func (b *browser) loopShows(lists ...string) {
 // TestLoopChanges opens the page below a path, with a password in its URL, and has another client change tasks.
 func TestLoopChanges(t *testing.T) {
 	t.Parallel()
-	server := startServer(t)
-	target, _ := url.Parse(server)
-	below := httptest.NewServer(http.StripPrefix("/below", httputil.NewSingleHostReverseProxy(target)))
-	defer below.Close()
-	b, lists := openLoop(t, strings.Replace(below.URL, "//", "//user:password@", 1)+"/below")
+	server := startBelow(t)
+	b, lists := openLoop(t, server)
 	const markup = `<img src=x onerror="document.title='bad'"> & "quotes"`
 	send(t, "POST", server+"/tasks", fmt.Sprintf(`{"list_id":"list-3","title":%q}`, markup))
 	send(t, "PATCH", server+"/tasks/task-5", `{"list_id":"list-2","position":0,"title":"Renamed"}`)
@@ -73,7 +68,7 @@ func TestLoopRestart(t *testing.T) {
 	t.Parallel()
 	before, after := startServer(t), startServer(t)
 	p := newProxy(t, before)
-	b, lists := openLoop(t, p.url)
+	b, lists := openLoop(t, p.URL)
 	send(t, "POST", before+"/tasks", `{"list_id":"list-1","title":"Before"}`)
 	b.loopShows(lists[0]+", Before", lists[1], lists[2])
 	send(t, "PATCH", after+"/tasks/task-4", `{"title":"After"}`)
@@ -98,7 +93,7 @@ func TestLoopSlowServer(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	p := newProxy(t, server)
-	b, lists := openLoop(t, p.url)
+	b, lists := openLoop(t, p.URL)
 	held, release := make(chan bool, 100), make(chan bool)
 	p.poll.Store(fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		held <- true
@@ -116,7 +111,7 @@ func TestLoopFailure(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	p := newProxy(t, server)
-	b, lists := openLoop(t, p.url)
+	b, lists := openLoop(t, p.URL)
 	fails := func(name, script string, poll fault) {
 		b.run("errors = []; " + script)
 		p.poll.Store(poll)
@@ -127,12 +122,10 @@ func TestLoopFailure(t *testing.T) {
 	}
 	fails("no response", "", cut)
 	fails("status 503", "", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, `{"data":[],"timestamp":"3000-01-01T00:00:00.000Z"}`)
+		http.Error(w, `{"data":[],"timestamp":"3000-01-01T00:00:00.000Z"}`, http.StatusServiceUnavailable)
 	})
 	fails("an error while the response is used",
-		`document.createElement = () => { delete document.createElement; throw new Error("thrown"); }`,
-		func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) })
+		`document.createElement = () => { delete document.createElement; throw new Error("thrown"); }`, pass)
 	b.check(`polls.filter((url) => !url.includes("since")).length === 1`, "the polls for the whole board")
 }
 
@@ -141,12 +134,12 @@ func TestLoopHidden(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	b, lists := openLoop(t, server)
-	b.hide(true)
+	b.run(defineHide + "hide(true)")
 	b.loopShows(lists...)
 	b.run("window.before = polls.length")
 	send(t, "PATCH", server+"/tasks/task-4", `{"title":"Renamed"}`)
 	b.loopShows(lists...)
 	b.check("polls.length === before", "the polls of a hidden page")
-	b.hide(false)
+	b.run("hide(false)")
 	b.loopShows(lists[0], "Renamed", lists[2])
 }

@@ -35,7 +35,6 @@ func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "4") // the tests mostly wait; -parallel, parsed later, comes before this
 	dir, _ := os.MkdirTemp("", "shortpoll")
 	defer os.RemoveAll(dir)
-	os.Chmod(dir, 0o755)                          // TestReadOnly runs the program as another user
 	program = filepath.Join(dir, "shortpoll.exe") // Windows starts no file without this ending
 	// Without -buildvcs=false, the build fails in a folder whose owner git does not trust.
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "..").CombinedOutput(); err != nil {
@@ -61,22 +60,24 @@ func firstMatch(r io.Reader, pattern string) string {
 	return ""
 }
 
-// openSources has go test run a test again when what the program is built from has changed: go test remembers what
-// the tests themselves open.
-func openSources(*testing.T) {
-	os.ReadDir("..")
-	os.ReadDir("../client")
-}
-
 // startServer starts the program with a fresh database and returns its URL.
 func startServer(t *testing.T, args ...string) string {
 	url, _ := start(t, filepath.Join(t.TempDir(), "taskboard.db"), args...)
 	return url
 }
 
+// startBelow starts the program behind a server that knows it below a path alone. The URL has a password, too.
+func startBelow(t *testing.T, args ...string) string {
+	target, _ := url.Parse(startServer(t, args...))
+	srv := httptest.NewServer(http.StripPrefix("/below", httputil.NewSingleHostReverseProxy(target)))
+	t.Cleanup(srv.Close)
+	return strings.Replace(srv.URL, "//", "//user:password@", 1) + "/below"
+}
+
 // start starts the program with the database at path and returns its URL. The test's end kills it.
 func start(t *testing.T, path string, args ...string) (url string, cmd *exec.Cmd) {
-	openSources(t)
+	os.ReadDir("..") // go test runs a test again when what the test itself has read has changed
+	os.ReadDir("../client")
 	cmd = exec.Command(program, append([]string{"-addr", "localhost:0", "-db", path}, args...)...)
 	stderr, _ := cmd.StderrPipe()
 	if err := cmd.Start(); err != nil {
@@ -92,14 +93,6 @@ func start(t *testing.T, path string, args ...string) (url string, cmd *exec.Cmd
 	return url, cmd
 }
 
-// stop ends the program as Ctrl-C does, and waits until it has ended. Windows cannot send Ctrl-C to one process.
-func stop(cmd *exec.Cmd) {
-	if cmd.Process.Signal(os.Interrupt) != nil {
-		cmd.Process.Kill()
-	}
-	cmd.Wait()
-}
-
 // fault does something with a request in place of passing it to next.
 type fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
@@ -108,7 +101,7 @@ var cut fault = func(http.ResponseWriter, *http.Request, http.Handler) { panic(h
 
 // proxy passes requests on to target, a server's URL, and polls through a fault.
 type proxy struct {
-	url          string
+	*httptest.Server
 	target, poll atomic.Value
 }
 
@@ -121,16 +114,15 @@ func newProxy(t *testing.T, target string) *proxy {
 		r.SetURL(server)
 		r.Out.Header.Del("Origin") // it names the proxy
 	}}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		act := pass
 		if strings.HasSuffix(r.URL.Path, "/updates") {
 			act = p.poll.Load().(fault)
 		}
 		act(w, r, next)
 	}))
-	t.Cleanup(srv.Close)
-	t.Cleanup(srv.CloseClientConnections)
-	p.url = srv.URL
+	t.Cleanup(p.Close)
+	t.Cleanup(p.CloseClientConnections)
 	return p
 }
 
@@ -255,8 +247,8 @@ func (b *browser) cdp(command string, params object) {
 	b.do("POST", "/goog/cdp/execute", object{"cmd": command, "params": params}, nil)
 }
 
-// hide hides the page, or shows it again.
-func (b *browser) hide(hidden bool) {
-	b.run(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true });
-		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`, hidden))
-}
+// defineHide is JavaScript. It defines a function that hides the page, or shows it again.
+const defineHide = `window.hide = (hidden) => {
+	Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+	document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+};`
