@@ -15,7 +15,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   const board = Object.assign(new URL(url, document.baseURI), { username: "", password: "" }); // fetch refuses these
   let cursor = { since: "", etag: "", start: "" }; // of the last response used; after a restart, the start that ended
   let advised = 5, chosen = 0, failures = 0, paused = false; // advised and chosen are in seconds
-  let timer = 0, notBefore = 0, nextAt = 0; // as performance.now(), which does not jump when the clock is set
+  let timer = 0, notBefore = 0, nextAt = 0, oldUntil = 0; // as performance.now(): no clock's jump matters
   let underWay = /** @type {Poll | null} */ (null), abort = new AbortController(), ended = Promise.resolve();
 
   async function poll() {
@@ -24,25 +24,25 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
     if (signal.aborted) return;
     const { since } = cursor, target = new URL(board);
     if (since) target.searchParams.set("since", since);
-    const mine = underWay = /** @type {Poll} */ ({ url: target.href, startTime: performance.now(),
+    const own = underWay = /** @type {Poll} */ ({ url: target.href, startTime: performance.now(),
       source: since ? "poll" : "board", status: 0, rows: [], restarted: false });
-    await (ended = ask(mine, signal).catch((error) => void (mine.error = error)));
-    if (signal.aborted && underWay !== mine) return; // another poll, a pause or a hidden page has ended it
-    failures = mine.error ? failures + 1 : 0;
+    await (ended = ask(own, signal).catch((error) => void (own.error = error)));
+    if (signal.aborted && underWay !== own) return; // another poll, a pause or a hidden page has ended it
+    failures = own.error ? failures + 1 : 0;
     const seconds = chosen || advised, backOff = Math.max(seconds, Math.min(60, seconds * 2 ** failures));
-    const waitMs = 1000 * (!mine.restarted ? backOff : since ? 0 : 1) * (0.9 + 0.2 * Math.random());
-    if (underWay === mine) plan(waitMs); // else what comes next was decided while onChange was at work
-    onPoll(mine);
+    const waitMs = 1000 * (!own.restarted ? backOff : since ? 0 : 1) * (0.9 + 0.2 * Math.random());
+    if (underWay === own) plan(waitMs); // else what comes next was decided while onChange was at work
+    onPoll(own);
   }
 
-  async function ask(/** @type {Poll} */ mine, /** @type {AbortSignal} */ signal, { since, etag, start } = cursor) {
+  async function ask(/** @type {Poll} */ own, /** @type {AbortSignal} */ signal, { since, etag, start } = cursor) {
     const limit = () => {
       clearTimeout(timer);
       timer = setTimeout(() => abort.abort(new DOMException("no byte came for 20 seconds", "TimeoutError")), 20_000);
     };
-    const bytes = new WritableStream({ start: limit, write: () => void (underWay === mine && limit()) });
-    const response = await fetch(mine.url, { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {}, signal });
-    mine.status = response.status;
+    const bytes = new WritableStream({ start: limit, write: () => void (underWay === own && limit()) });
+    const response = await fetch(own.url, { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {}, signal });
+    own.status = response.status;
     response.clone().body?.pipeTo(bytes).catch(() => {});
     const text = await response.text();
     signal.throwIfAborted();
@@ -56,14 +56,14 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
     const { data, timestamp } = unchanged ? { data: [], timestamp: since } : JSON.parse(text);
     if (typeof timestamp !== "string") throw new Error("the timestamp is no string");
     if (!Array.isArray(data) || data.some((row) => row?.id == null)) throw new Error("data is no list of rows with id");
-    mine.rows = data;
+    own.rows = data;
 
-    // All rows with the start that has just ended come out of a cache. They are asked for once more.
     const other = header("X-Server-Start") || start; // Squid and Traffic Server drop it from a 304
-    mine.restarted = since ? other !== start || timestamp < since : start !== "" && other === start;
-    if (mine.restarted) return void (cursor = { since: "", etag: "", start: since && other !== start ? start : "" });
+    own.restarted = since ? other !== start || timestamp < since : other === start && performance.now() < oldUntil;
+    if (since) oldUntil = other === start ? 0 : performance.now() + 5000; // a cache may keep the old board for a while
+    if (own.restarted) return void (cursor = { since: "", etag: "", start });
     abort = new AbortController(); // what is wanted from now on does not end this poll, but waits for it
-    if (data.length > 0 || !since) await onChange(data, mine.source); // if this fails, the cursor stays
+    if (data.length > 0 || !since) await onChange(data, own.source); // if this fails, the cursor stays
     cursor = { since: timestamp, etag: since && timestamp === since ? header("ETag") || etag : "", start: other };
   }
 

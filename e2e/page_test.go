@@ -120,7 +120,7 @@ func TestOwnChanges(t *testing.T) {
 	b.press(field, " "+enterKey)
 	b.waitForText(problem, `^Not saved: title must not be blank\.$`)
 	b.run(`const { fetch } = window;
-		window.fetch = async (url, init) => init?.method ? new Response("<html>", { status: 502 }) : fetch(url, init)`)
+		window.fetch = async (url, init) => init?.body ? new Response("<html>", { status: 502 }) : fetch(url, init)`)
 	b.press(field, "Kept"+enterKey)
 	b.waitForText(problem, `^It is not known whether this was saved: .* status 502\.$`)
 	b.click("#somebody")
