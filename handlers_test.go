@@ -1005,7 +1005,7 @@ func TestUpdates(t *testing.T) {
 			{wait: 40, request: "", body: `{"data":[]}`, want: "error: the response has no timestamp"},
 			{wait: 60, request: "", status: 304, want: "error: the server responded with status 304"},
 			{wait: 60, request: "", body: none, want: "board"},
-			{wait: 5, request: "A", status: 503, want: failed},
+			{wait: 5, request: "A", body: `{"timestamp":"B"}`, want: "error: the response has no timestamp"},
 			{wait: 10, request: "A", body: none, want: "nothing"},
 		}},
 		{name: "back-off for half an hour", interval: 30, polls: append([]exchange{{wait: 0, status: 503, want: failed}},

@@ -138,7 +138,7 @@ func Updates(ctx context.Context, target string, interval time.Duration) iter.Se
 			}
 
 			if d, _ := time.ParseDuration(header.Get("X-Poll-Interval") + "s"); d > 0 {
-				advised = max(d, time.Second)
+				advised = min(max(d, time.Second), time.Hour)
 			}
 			wait := cmp.Or(interval, advised)
 			switch err {
@@ -191,7 +191,7 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 	case last.etag != "" && (resp.StatusCode == 304 || resp.StatusCode == 200 && etag == last.etag):
 		// Nothing is new, also with 200: a cache may send the ETag of a 304 with an older body,
 		// and leave other headers out.
-		body.Timestamp, etag, start = last.since, last.etag, cmp.Or(start, last.start)
+		tasks, body.Timestamp, etag, start = []Task{}, last.since, last.etag, cmp.Or(start, last.start)
 	case resp.StatusCode != http.StatusOK:
 		return Update{}, header, fmt.Errorf("the server responded with status %d", resp.StatusCode)
 	default:
@@ -202,8 +202,8 @@ func ask(ctx context.Context, target string, last Update) (Update, http.Header, 
 
 	board := last.since == ""
 	switch {
-	case body.Timestamp == "":
-		return Update{}, header, errors.New("the response has no timestamp")
+	case body.Timestamp == "" || tasks == nil:
+		return Update{}, header, errors.New("the response has no timestamp or no data")
 	case !board && start != last.start: // the server has started again
 		return Update{start: last.start, restarted: time.Now()}, header, errOtherData
 	case board && start == last.start && time.Since(last.restarted) < 5*time.Second:

@@ -225,6 +225,6 @@ byId("knobs").onchange = () => apply(); // when a knob is at rest
 byId("pause").onclick = () => apply(!paused);
 byId("somebody").onclick = () => somebody = somebody.then(changeSomething);
 byId("poll-now").onclick = () => users[0].pollNow();
-addEventListener("visibilitychange", () => apply());
+addEventListener("visibilitychange", () => setTimeout(apply)); // after poll.js has heard of it
 apply();
 setInterval(() => redraw(showState), 1000);

@@ -3,7 +3,7 @@
 // deleted one also deleted_at. A timestamp is text that grows. After one before since (a restored backup)
 // or another X-Server-Start (a restart), all rows are loaded again. Without that header, rows that are gone
 // then stay in view. ETag changes with each change: 304 says "nothing new". Without ETag, an empty list
-// says so. X-Poll-Interval is in seconds. Without it, that is 5.
+// says so. X-Poll-Interval is in seconds; until it comes, 5.
 /** @typedef {"board" | "poll"} Source a poll for all rows, or one for changes
  * @typedef {{url: string, startTime: number, source: Source, status: number, rows: any[], error?: Error,
  *   restarted: boolean}} Poll if restarted, the rows were not used, and all are loaded again */
@@ -84,7 +84,7 @@ export function startPolling(url, onChange, onPoll = ({ error }) => error && con
   setPaused(false, 0);
   return {
     pollNow: () => plan(0, true), // once, also while paused, and before the time that Retry-After says
-    pause: () => setPaused(true, 0),
+    pause: () => paused || setPaused(true, 0), // a poll that was wanted while paused goes on
     resume: (waitMs = 0) => setPaused(false, waitMs),
     every(/** @type {number} */ seconds, waitMs = 1000 * (seconds || advised)) { // 0 seconds: as the server advises
       chosen = seconds;
