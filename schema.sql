@@ -52,7 +52,6 @@ CREATE TRIGGER task_inserted AFTER INSERT ON tasks
 BEGIN UPDATE tasks SET updated_at = '' WHERE id = NEW.id; END;
 CREATE TRIGGER task_updated AFTER UPDATE ON tasks WHEN OLD.updated_at <> '' AND NEW.updated_at <> ''
 BEGIN UPDATE tasks SET updated_at = '' WHERE id = NEW.id; END;
-
 CREATE TRIGGER task_stamped AFTER UPDATE ON tasks WHEN NEW.updated_at = '' BEGIN
   -- The board's instant moves to now, or past its old value if that is later. So each change is
   -- later than any client's timestamp, even when the clock steps back. (It adds 0.002 because
