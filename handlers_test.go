@@ -477,8 +477,7 @@ func captureLog(t *testing.T) *bytes.Buffer {
 	return captured
 }
 
-// TestInternalError breaks the table of tasks under the server. An idle poll, which reads no task,
-// must not notice.
+// TestInternalError breaks the table of tasks under the server. Idle polls, which read none, must not notice.
 func TestInternalError(t *testing.T) {
 	origin, path := newServer(t)
 	_, timestamp := poll(t, origin, "")
@@ -525,8 +524,9 @@ func TestBusy(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+			conn.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
 			defer conn.ExecContext(t.Context(), "ROLLBACK")
+			poll(t, origin, "") // reads go on
 			logged := captureLog(t)
 			resp, body := send(t, "DELETE", origin+"/tasks/task-1", "")
 			const want = `{"error":"the database is busy; try again"}` + "\n"
