@@ -1,5 +1,5 @@
-// Package e2e_test tests the program from outside: as a process that is stopped, killed and started where it cannot
-// run, and with the page, poll.js and loop.js in a real browser.
+// Package e2e_test tests the program from outside: as a process that is stopped and started again, also where it
+// cannot run, and with the page, poll.js and loop.js in a real browser.
 package e2e_test
 
 import (
